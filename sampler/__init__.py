@@ -1,0 +1,1 @@
+"""Turns one request into committed blocks of text. Knows nothing of editors or LSP."""

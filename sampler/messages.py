@@ -1,0 +1,192 @@
+"""The frames between a front end and the engine process: frozen records of text and numbers.
+
+The only module of `sampler` that `lsp_server` shares. Never loads torch; knows neither LSP nor
+sockets: `encode` and `FrameDecoder` turn records into bytes and back, whoever carries the bytes.
+
+A frame is a 4-byte big-endian length followed by that many bytes of UTF-8 JSON,
+`{"type": NAME, ...fields}`. A client opens with `Hello`; the engine answers `Ready` (at once, or
+after a series of `Loading`), or `Failed` without a request id if it cannot serve.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import cattrs
+
+from model.format.plan import HolePlan
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+
+Mode = Literal["ar", "exact", "balanced", "fast"]
+"""How drafts are accepted. `ar` drafts nothing; `exact` yields the greedy AR text token for token;
+`balanced` accepts what the AR model finds nearly as likely; `fast` trusts the denoiser."""
+
+Stop = Literal["end_of_hole", "line", "limit", "budget"]
+"""Why generation ended: the model or the syntax closed the hole · the one line is full · the token
+or context limit · the time budget."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First frame of a client."""
+
+    client: str
+    protocol: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Fill one hole. Texts are verbatim; the engine cuts them to its context window."""
+
+    request_id: str
+    document: str
+    """Names the document for superseding: a newer request for it cancels an older one of the same client."""
+    prefix: str
+    suffix: str
+    plan: HolePlan
+    mode: Mode = "exact"
+    layout: str = "spm"
+    max_new_tokens: int = 128
+    budget_ms: float | None = None
+    """Time from arrival after which the best text so far is returned; None means no limit."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop a request: no further forward starts for it and no event follows. Unknown ids are ignored."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """End the engine process."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Progress before `Ready`, e.g. fetching or reading weights. `fraction` in [0, 1] or None."""
+
+    message: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The engine can serve."""
+
+    model: str
+    device: str
+    has_adapter: bool
+    pid: int
+    protocol: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What one request cost. Token counts, forwards of the network, milliseconds since arrival."""
+
+    tokens: int = 0
+    forwards: int = 0
+    """Forwards that verified or denoised a block; prefill is not among them."""
+    denoising_steps: int = 0
+    accepted_drafts: int = 0
+    prefill_tokens: int = 0
+    cached_tokens: int = 0
+    first_block_ms: float | None = None
+    prefill_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class BlockCommitted:
+    """More text is final. `text` is what to append; it ends at a character boundary, never shrinks."""
+
+    request_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The request is complete. `text` is all of it: the concatenation of its blocks."""
+
+    request_id: str
+    text: str
+    stop: Stop
+    stats: Stats = field(default_factory=Stats)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request (or, without an id, the engine) failed; `message` is one sentence for a person."""
+
+    message: str
+    request_id: str | None = None
+
+
+Command = Hello | Complete | Cancel | Shutdown
+Event = Loading | Ready | BlockCommitted | Finished | Failed
+Message = Command | Event
+
+_TYPES: dict[str, type[Message]] = {
+    cls.__name__: cls
+    for cls in (
+        Hello, Complete, Cancel, Shutdown, Loading, Ready, BlockCommitted, Finished, Failed,
+    )
+}  # fmt: skip
+_LENGTH = struct.Struct(">I")
+_converter = cattrs.Converter(forbid_extra_keys=False)
+
+
+class FrameError(ValueError):
+    """Bytes that are no frame of this protocol."""
+
+
+def encode(message: Message) -> bytes:
+    """One frame: length, then JSON."""
+    record: dict[str, Any] = {"type": type(message).__name__, **_converter.unstructure(message)}
+    body = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(body)) + body
+
+
+def decode(body: bytes) -> Message:
+    """The record in one frame's body.
+
+    Raises:
+        FrameError: if it is not a known record with the right fields.
+    """
+    try:
+        record = json.loads(body)
+        cls = _TYPES[record.pop("type")]
+        return _converter.structure(record, cls)
+    except Exception as error:  # cattrs raises exception groups of many kinds
+        raise FrameError(f"not a frame of protocol {PROTOCOL_VERSION}: {error!r}") from error
+
+
+class FrameDecoder:
+    """Cuts a byte stream into records; feed it whatever a socket returned."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """All records completed by `data`.
+
+        Raises:
+            FrameError: on a frame that is too long or does not decode.
+        """
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > MAX_FRAME_BYTES:
+                raise FrameError(f"a frame of {length} bytes is over the limit")
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield decode(body)
