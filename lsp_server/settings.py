@@ -1,0 +1,317 @@
+"""What a person can set, where each value came from, and what was wrong with the rest.
+
+Values come from six places; the first that names a key wins: command line, environment
+(`SEED_LSP_*`), editor, project file, user file, default. A bad value is reported as a `Problem` and
+the next place is asked, so settings never stop the server. Knows neither LSP nor how a model is
+loaded: the engine's share leaves as the list of flags of `engine_arguments`.
+"""
+
+import difflib
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_type_hints
+
+import cattrs
+from platformdirs import user_config_path
+
+from sampler.messages import Mode
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Layout = Literal["psm", "spm"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+PREFIX = "SEED_LSP_"
+PROJECT_FILE = "seed-lsp.toml"
+NOT_SETTINGS = frozenset({"CACHE"})
+"""Environment names with our prefix that other modules read."""
+TRUSTED_ONLY = frozenset({"model", "adapter", "offline", "log_file"})
+"""What a project file cannot set: a cloned repository chooses neither files nor the network."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a person can set. The metadata holds the help line and the bounds of a key."""
+
+    model: str = field(
+        default="qwen2.5-coder-0.5b",
+        metadata={"help": "weights: a known name, a hub id, a .gguf file or a folder"},
+    )
+    adapter: str | None = field(default=None, metadata={"help": "trained adapter to load"})
+    device: str = field(
+        default="auto", metadata={"help": "auto, cpu or cuda", "pattern": r"auto|cpu|cuda(:\d+)?"}
+    )
+    dtype: DType = field(default="auto", metadata={"help": "number format of the weights"})
+    threads: int | None = field(
+        default=None, metadata={"help": "CPU threads of the engine", "minimum": 1}
+    )
+    block_size: int = field(
+        default=16, metadata={"help": "tokens denoised together", "minimum": 1, "maximum": 64}
+    )
+    mode: Mode = field(default="exact", metadata={"help": "how drafts are accepted"})
+    layout: Layout = field(default="spm", metadata={"help": "order of prefix and suffix"})
+    max_new_tokens: int = field(
+        default=128, metadata={"help": "longest completion in tokens", "minimum": 1}
+    )
+    max_lines: int = field(
+        default=12, metadata={"help": "longest completion in lines", "minimum": 1}
+    )
+    budget_ms: float | None = field(
+        default=None, metadata={"help": "time after which the best text so far is used"}
+    )
+    first_paint_ms: float = field(
+        default=250, metadata={"help": "time after which an editor gets a first answer"}
+    )
+    offline: bool = field(default=False, metadata={"help": "never use the network"})
+    log_level: LogLevel = field(default="warning", metadata={"help": "least level that is logged"})
+    log_file: str | None = field(default=None, metadata={"help": "file that receives the log"})
+    max_file_bytes: int = field(
+        default=2_000_000, metadata={"help": "larger files get no completions", "minimum": 1}
+    )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A setting that was ignored; `message` is one sentence for a person."""
+
+    source: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where settings are read from. Texts from a shell are parsed, values from a file are checked.
+
+    Attributes:
+        command_line: option name to its text or value; None means not given.
+        environment: usually `os.environ`; only names that start with `SEED_LSP_` count.
+        editor: the editor's `seed-lsp` section as it came over the wire.
+        project_folder: where the search for a project file starts, upwards.
+        config_file: read instead of the user file, e.g. `--config`.
+    """
+
+    command_line: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(os.environ))
+    editor: object = None
+    project_folder: Path | None = None
+    config_file: Path | None = None
+
+
+def load(sources: Sources | None = None) -> tuple[Settings, list[Problem]]:
+    """The settings that hold now, and what had to be ignored. Never raises on bad input."""
+    settings, _, problems = load_with_origins(sources)
+    return settings, problems
+
+
+def load_with_origins(
+    sources: Sources | None = None,
+) -> tuple[Settings, dict[str, str], list[Problem]]:
+    """Like `load`, plus the source of each key, e.g. `{"mode": "environment", ...}`."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = dict.fromkeys(_KEYS, "default")
+    problems: list[Problem] = []
+    for source, table in _tables(sources or Sources(), problems):
+        for given, raw in table.items():
+            if raw is None:  # how editors say "not set"
+                continue
+            key = _key(str(given))
+            try:
+                _check_key(key, str(given), is_project=source.startswith("project"))
+                value = _parse(key, raw)
+            except ValueError as error:
+                problems.append(Problem(source, key, str(error)))
+                continue
+            if origins[key] == "default":
+                values[key], origins[key] = value, source
+    return replace(Settings(), **values), origins, problems
+
+
+def engine_arguments(settings: Settings) -> list[str]:
+    """The engine process's flags. Two equal lists may share one engine, so paths are absolute."""
+    arguments = ["--model", _absolute(settings.model)]
+    if settings.adapter is not None:
+        arguments += ["--adapter", _absolute(settings.adapter)]
+    arguments += ["--device", settings.device, "--dtype", settings.dtype]
+    if settings.threads is not None:
+        arguments += ["--threads", str(settings.threads)]
+    arguments += ["--block-size", str(settings.block_size)]
+    if settings.offline:
+        arguments.append("--offline")
+    return arguments
+
+
+def user_file() -> Path:
+    """The user's own settings file; it need not exist."""
+    return user_config_path("seed-lsp", appauthor=False) / "config.toml"
+
+
+_KEYS = {item.name: item for item in fields(Settings)}
+_TYPES = get_type_hints(Settings)
+_CHOICES: dict[str, tuple[str, ...]] = {
+    name: kind.__args__
+    for name, kind in _TYPES.items()
+    if getattr(kind, "__origin__", 0) is Literal
+}
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def _tables(
+    sources: Sources, problems: list[Problem]
+) -> Iterator[tuple[str, Mapping[Any, object]]]:
+    """Every place with its table of raw values, strongest first."""
+    yield "command line", sources.command_line
+    environment = {
+        name.removeprefix(PREFIX): value
+        for name, value in sources.environment.items()
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NOT_SETTINGS
+    }
+    yield "environment", environment
+    if isinstance(sources.editor, Mapping):
+        yield "editor", sources.editor
+    elif sources.editor is not None:
+        problems.append(Problem("editor", "", "the section seed-lsp must be a table of settings"))
+    if sources.project_folder is not None:
+        path, table = _project_table(sources.project_folder, problems)
+        yield f"project file {path}", table
+    path = sources.config_file or user_file()
+    if sources.config_file is not None or path.is_file():
+        yield f"user file {path}", _read_toml(path, "user file", problems)
+
+
+def _project_table(folder: Path, problems: list[Problem]) -> tuple[Path, Mapping[str, object]]:
+    """The nearest project settings at or above `folder`, not beyond the repository that holds it."""
+    for candidate in (folder, *folder.parents):
+        own, shared = candidate / PROJECT_FILE, candidate / "pyproject.toml"
+        try:
+            if own.is_file():
+                return own, _read_toml(own, "project file", problems)
+            if shared.is_file():
+                section = _project_section(_read_toml(shared, "project file", problems))
+                if section:
+                    return shared, section
+            if (candidate / ".git").exists():
+                break
+        except PermissionError:
+            break
+    return folder, {}
+
+
+def _read_toml(path: Path, source: str, problems: list[Problem]) -> dict[str, Any]:
+    """The tables of a file; an unreadable or malformed one is a problem and empty."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        reason = f"this is not valid TOML and is ignored: {error}"
+    except UnicodeDecodeError:
+        reason = "this is not UTF-8 text and is ignored"
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror or error}"
+    problems.append(Problem(f"{source} {path}", "", reason))
+    return {}
+
+
+def _project_section(table: Mapping[str, Any]) -> Mapping[str, object]:
+    tool = table.get("tool")
+    section = tool.get("seed-lsp") if isinstance(tool, Mapping) else None
+    return section if isinstance(section, Mapping) else {}
+
+
+def _key(given: str) -> str:
+    """`blockSize`, `block-size` and `BLOCK_SIZE` all name `block_size`."""
+    if not given.isupper():
+        given = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", given)
+    return given.replace("-", "_").lower()
+
+
+def _check_key(key: str, given: str, *, is_project: bool) -> None:
+    """Raise ValueError for a key that does not exist or may not be set there."""
+    if key not in _KEYS:
+        near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
+        advice = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_KEYS)}"
+        raise ValueError(f"unknown setting {given!r} is ignored{advice}")
+    if is_project and key in TRUSTED_ONLY:
+        raise ValueError(
+            f"{key!r} is ignored because a project may not set it; put it into {user_file()}"
+        )
+
+
+def _parse(key: str, raw: object) -> Any:
+    """The checked value of a key; raises ValueError with one sentence."""
+    kind, rules = _TYPES[key], _KEYS[key].metadata
+    if raw == "" and _KEYS[key].default is None:
+        return None
+    if key in _CHOICES:
+        text = str(raw).lower()
+        if text not in _CHOICES[key]:
+            near = difflib.get_close_matches(text, _CHOICES[key], n=1)
+            advice = f"; did you mean {near[0]!r}?" if near else ""
+            expected = ", ".join(_CHOICES[key])
+            raise ValueError(f"{key!r} must be one of {expected}, not {raw!r}{advice}")
+        return text
+    if kind is bool:
+        return _parse_bool(key, raw)
+    is_text = kind in (str, str | None)
+    if isinstance(raw, bool) or (is_text and not isinstance(raw, str)):
+        raise ValueError(f"{key!r} must be {_describe(kind)}, not {raw!r}")
+    try:
+        value = _converter.structure(raw, kind)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{key!r} must be {_describe(kind)}, not {raw!r}") from error
+    if isinstance(raw, float) and value != raw:
+        raise ValueError(f"{key!r} must be {_describe(kind)}, not {raw!r}")
+    return _check_bounds(key, value, rules)
+
+
+def _parse_bool(key: str, raw: object) -> bool:
+    text = str(raw).lower()
+    if text not in _TRUE | _FALSE:
+        raise ValueError(f"{key!r} must be true or false, not {raw!r}")
+    return text in _TRUE
+
+
+def _check_bounds(key: str, value: Any, rules: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError(f"{key!r} must not be empty")
+        if "pattern" in rules and not re.fullmatch(rules["pattern"], value):
+            raise ValueError(f"{key!r} must be {rules['help']}, not {value!r}")
+        return value
+    least = rules.get("minimum", 0)
+    most = rules.get("maximum", sys.float_info.max)
+    if not least <= value <= most:
+        bounds = f"at least {least}" if "maximum" not in rules else f"between {least} and {most}"
+        raise ValueError(f"{key!r} must be {bounds}, not {value}")
+    return value
+
+
+def _describe(kind: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number"}
+    return next(text for plain, text in names.items() if kind in (plain, plain | None))
+
+
+def _absolute(spec: str) -> str:
+    """A spec that names something on disk, as an absolute path; anything else unchanged."""
+    path = Path(spec).expanduser()
+    return str(path.resolve()) if path.exists() else spec
+
+
+_converter = cattrs.Converter()
+_converter.register_structure_hook(
+    int | None, lambda value, _: None if value is None else int(value)
+)
+_converter.register_structure_hook(
+    float | None, lambda value, _: None if value is None else float(value)
+)
+
+assert all(item.default is not MISSING for item in _KEYS.values()), "every setting has a default"
