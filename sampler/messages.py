@@ -44,7 +44,7 @@ class Complete:
 
     request_id: str
     document: str
-    """Names the document for superseding: a newer request for it cancels an older one of the same client."""
+    """A newer request for a document supersedes an older one of the same client."""
     prefix: str
     suffix: str
     plan: HolePlan
@@ -57,7 +57,7 @@ class Complete:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Stop a request: no further forward starts for it and no event follows. Unknown ids are ignored."""
+    """Stop a request: no further forward starts for it, no event follows. Unknown ids pass."""
 
     request_id: str
 
@@ -104,7 +104,7 @@ class Stats:
 
 @dataclass(frozen=True)
 class BlockCommitted:
-    """More text is final. `text` is what to append; it ends at a character boundary, never shrinks."""
+    """More text is final: `text` is to be appended. It ends at a character boundary."""
 
     request_id: str
     text: str
@@ -122,7 +122,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The request (or, without an id, the engine) failed; `message` is one sentence for a person."""
+    """A request (without an id: the engine) failed; `message` is one sentence for a person."""
 
     message: str
     request_id: str | None = None

@@ -1,0 +1,105 @@
+"""The prefix cache: which tokens the KV slots hold, and what can be reused for a new context.
+
+Holds a few sequences, each a list of tokens beside the KV tensors of the network. All KV here is
+plain causal KV of the base, so any token prefix of a sequence is reusable as it stands: typing
+appends, backspace truncates, a second document gets a sequence of its own. Knows nothing of
+requests or text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from model.network import KVCache
+
+UNKNOWN = -1
+
+
+@dataclass
+class CachedSequence:
+    """Tokens whose K/V stand in slots 0 … len(tokens)-1 of `kv`."""
+
+    kv: KVCache
+    tokens: list[int] = field(default_factory=list)
+    next_tokens: list[int] = field(default_factory=list)
+    """Greedy AR token after each position, where a forward has computed it, else `UNKNOWN`."""
+    last_used: int = 0
+
+    def match(self, context: Sequence[int]) -> int:
+        """Length of the longest common prefix with `context`."""
+        length = min(len(self.tokens), len(context))
+        # Comparing slices is a loop in C; the rare mismatch is then found by bisection.
+        if self.tokens[:length] == list(context[:length]):
+            return length
+        low, high = 0, length
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.tokens[low:middle] == list(context[low:middle]):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def truncate(self, length: int) -> None:
+        """Forget all tokens from position `length` on."""
+        del self.tokens[length:], self.next_tokens[length:]
+
+    def extend(self, tokens: Sequence[int], next_tokens: Sequence[int]) -> None:
+        """Record tokens whose K/V a forward has just written behind the last one."""
+        assert len(tokens) == len(next_tokens)
+        self.tokens += tokens
+        self.next_tokens += next_tokens
+
+    def next_token(self, length: int) -> int | None:
+        """Greedy AR token after the first `length` tokens, None if no forward has computed it."""
+        token = self.next_tokens[length - 1]
+        return None if token == UNKNOWN else token
+
+
+class PrefixCache:
+    """At most `num_sequences` sequences of `num_positions` tokens; the least recently used goes."""
+
+    def __init__(
+        self, allocate: Callable[[], KVCache], *, num_sequences: int, num_positions: int
+    ) -> None:
+        assert num_sequences > 0
+        self.num_positions = num_positions
+        self._allocate = allocate
+        self._num_sequences = num_sequences
+        self._sequences: list[CachedSequence] = []
+        self._clock = 0
+
+    def acquire(self, context: Sequence[int]) -> tuple[CachedSequence, int]:
+        """The sequence to use for `context` and how many of its leading tokens match.
+
+        The best match wins, unless continuing it would throw away more than it keeps: then a free
+        or the least recently used sequence is taken, so that documents do not evict each other.
+        The sequence keeps what it holds behind the match; the caller truncates.
+        """
+        self._clock += 1
+        best = max(self._sequences, key=lambda sequence: sequence.match(context), default=None)
+        matched = best.match(context) if best else 0
+        if best is None or 2 * matched < min(len(best.tokens), len(context)):
+            best, matched = self._fresh(context)
+        best.last_used = self._clock
+        return best, matched
+
+    def _fresh(self, context: Sequence[int]) -> tuple[CachedSequence, int]:
+        if len(self._sequences) < self._num_sequences:
+            self._sequences.append(CachedSequence(self._allocate()))
+            return self._sequences[-1], 0
+        oldest = min(self._sequences, key=lambda sequence: sequence.last_used)
+        return oldest, oldest.match(context)
+
+    def check_integrity(self) -> None:
+        """Assert the invariants that every method keeps.
+
+        Raises:
+            AssertionError: if one does not hold.
+        """
+        assert len(self._sequences) <= self._num_sequences
+        buffers = {id(sequence.kv) for sequence in self._sequences}
+        assert len(buffers) == len(self._sequences), "two sequences share one KV buffer"
+        for sequence in self._sequences:
+            assert len(sequence.tokens) == len(sequence.next_tokens)
+            assert len(sequence.tokens) <= self.num_positions
+            assert sequence.last_used <= self._clock

@@ -1,0 +1,59 @@
+"""From names and files to an engine that is ready: device, dtype, weights, vocabulary."""
+
+from pathlib import Path
+
+import torch
+
+from model.format.tokenizer import Tokenizer
+from model.format.vocabulary import read_vocabulary
+from model.weights import load_model
+from sampler.engine import Engine, EngineSettings
+from sampler.runner import Runner
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def choose_device(device: str, dtype: str, threads: int | None) -> tuple[torch.device, torch.dtype]:
+    """What `auto` means here: CUDA if there is one, bf16 wherever the hardware multiplies it.
+
+    Raises:
+        ValueError: for a device that is not here or an unknown name.
+    """
+    if threads is not None:
+        torch.set_num_threads(max(threads, 1))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"Unknown device {device!r}; known are auto, cpu and cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("Device cuda was asked for, but PyTorch finds no CUDA GPU here.")
+    if dtype == "auto":
+        has_bfloat16 = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        dtype = "bfloat16" if has_bfloat16 else "float32"
+    if dtype not in DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}; known are auto, {', '.join(DTYPES)}.")
+    return torch.device(device), DTYPES[dtype]
+
+
+def open_engine(
+    path: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    adapter: Path | None = None,
+    block_size: int = 16,
+) -> Engine:
+    """Load weights and vocabulary from a GGUF file or a folder; one forward warms the kernels up.
+
+    Raises:
+        ValueError: with one sentence for a person, whatever is wrong with the files.
+    """
+    if block_size < 1:
+        raise ValueError(f"A block has at least 1 slot, not {block_size}.")
+    vocabulary = read_vocabulary(path)
+    model = load_model(path, dtype=dtype, device=device, adapter=adapter)
+    runner = Runner(model)
+    with torch.inference_mode():
+        model(torch.zeros(1, block_size, dtype=torch.long, device=device))
+    settings = EngineSettings(block_size=block_size)
+    return Engine(runner, vocabulary, Tokenizer(vocabulary), settings)

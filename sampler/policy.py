@@ -1,0 +1,103 @@
+"""Pure decisions over logits: what to unmask, what to accept. Knows no model, cache or request.
+
+Shape suffixes: L slots of a canvas, V vocabulary. Row i of any `logits_LV` here scores slot i (the
+off-by-one between rows and slots is the caller's business).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sampler.messages import Mode
+
+
+@dataclass(frozen=True)
+class UnmaskPolicy:
+    """Which masked slots one denoising step reveals; always at least one that is allowed.
+
+    `threshold` reveals where confidence >= `threshold` (Fast-dLLM 2505.22618, section 3.3) ·
+    `top_k` the `count` most confident · `entropy_bound` the lowest entropies while their sum,
+    without the largest, stays below `entropy_bound` nats (EB-Sampler 2505.24857, eq. 5) ·
+    `random` `count` slots drawn uniformly.
+    """
+
+    kind: Literal["threshold", "top_k", "entropy_bound", "random"] = "threshold"
+    threshold: float = 0.9
+    count: int = 1
+    entropy_bound: float = 0.1
+    order_window: int | None = None
+    """Constrained order: reveal only among the next so many ranks; None leaves all slots free."""
+
+
+def predict(logits_LV: Tensor) -> tuple[Tensor, Tensor]:
+    """Most likely token of each slot and its probability, (L,) int64 and (L,) float32."""
+    logits_LV = logits_LV.float()
+    best_L, tokens_L = logits_LV.max(dim=-1)
+    return tokens_L, (best_L - logits_LV.logsumexp(dim=-1)).exp()
+
+
+def entropy(logits_LV: Tensor) -> Tensor:
+    """Shannon entropy of each slot's distribution in nats, (L,) float32."""
+    log_p_LV = logits_LV.float().log_softmax(dim=-1)
+    return -(log_p_LV.exp() * log_p_LV).sum(dim=-1)
+
+
+def allowed_by_order(is_masked_L: Tensor, order_L: Tensor, window: int) -> Tensor:
+    """Masked slots that a constrained order lets go next.
+
+    `order_L` holds a rank per slot, equal ranks may be revealed together; allowed are the masked
+    slots whose rank lies less than `window` above the lowest rank still masked.
+    """
+    lowest = order_L[is_masked_L].min()
+    return is_masked_L & (order_L < lowest + window)
+
+
+def select_unmask(
+    policy: UnmaskPolicy,
+    logits_LV: Tensor,
+    confidence_L: Tensor,
+    is_allowed_L: Tensor,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Slots to reveal in this step, (L,) bool: a non-empty subset of `is_allowed_L`.
+
+    `is_allowed_L` must name at least one slot, and masked slots only.
+    """
+    assert bool(is_allowed_L.any()), "nothing is left to unmask"
+    if policy.kind == "threshold":
+        score_L = confidence_L.masked_fill(~is_allowed_L, -1.0)
+        return is_allowed_L & (score_L >= score_L.max().clamp(max=policy.threshold))
+    if policy.kind == "entropy_bound":
+        entropy_L = entropy(logits_LV).masked_fill(~is_allowed_L, torch.inf)
+        sorted_L, slots_L = entropy_L.sort()
+        # Sorted ascending, so the largest of the first n is the n-th: its own share is left out.
+        is_within_L = (sorted_L.cumsum(0) - sorted_L) <= policy.entropy_bound
+        is_within_L[0] = True
+        return torch.zeros_like(is_allowed_L).scatter(0, slots_L, is_within_L) & is_allowed_L
+    if policy.kind == "top_k":
+        score_L = confidence_L.masked_fill(~is_allowed_L, -1.0)
+    else:
+        noise_L = torch.rand(is_allowed_L.shape, generator=generator).to(is_allowed_L.device)
+        score_L = noise_L.masked_fill(~is_allowed_L, -1.0)
+    count = min(max(policy.count, 1), int(is_allowed_L.sum()))
+    chosen_L = score_L.topk(count).indices
+    return torch.zeros_like(is_allowed_L).scatter(0, chosen_L, True)
+
+
+def num_accepted(mode: Mode, drafts_L: Tensor, logits_LV: Tensor, delta: float) -> int:
+    """Length of the accepted head of a draft, judged left to right by the AR model's own logits.
+
+    Row i of `logits_LV` is the AR distribution of slot i given all drafts before it. `exact` (and
+    `ar`) accept the argmax only, so the text equals greedy decoding; `balanced` accepts
+    p >= delta * max p (typical acceptance, Medusa 2401.10774); `fast` accepts everything.
+    """
+    if mode == "fast":
+        return len(drafts_L)
+    if mode == "balanced":
+        chosen_L = logits_LV.gather(-1, drafts_L[:, None])[:, 0]
+        is_accepted_L = chosen_L >= logits_LV.max(dim=-1).values + torch.tensor(delta).log()
+    else:
+        is_accepted_L = drafts_L == logits_LV.argmax(dim=-1)
+    return int(is_accepted_L.long().cumprod(0).sum())
