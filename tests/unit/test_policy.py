@@ -1,0 +1,108 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sampler.policy import (
+    UnmaskPolicy,
+    allowed_by_order,
+    entropy,
+    num_accepted,
+    predict,
+    select_unmask,
+)
+
+POLICIES = [
+    UnmaskPolicy("threshold", threshold=0.5),
+    UnmaskPolicy("threshold", threshold=1.0),
+    UnmaskPolicy("top_k", count=1),
+    UnmaskPolicy("top_k", count=100),
+    UnmaskPolicy("entropy_bound", entropy_bound=0.0),
+    UnmaskPolicy("entropy_bound", entropy_bound=2.0),
+    UnmaskPolicy("random", count=2),
+]
+
+
+def select(policy, logits_LV, is_masked_L):
+    _, confidence_L = predict(logits_LV)
+    return select_unmask(policy, logits_LV, confidence_L, is_masked_L)
+
+
+def of_probabilities(*rows):
+    return torch.tensor(rows).log()
+
+
+@given(
+    st.sampled_from(POLICIES),
+    st.lists(st.booleans(), min_size=1, max_size=12).filter(any),
+    st.integers(0, 10_000),
+)
+def test_every_policy_unmasks_something_masked_and_nothing_else(policy, masked, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits_LV = 5 * torch.randn(len(masked), 17, generator=generator)
+    is_masked_L = torch.tensor(masked)
+    chosen_L = select(policy, logits_LV, is_masked_L)
+    assert chosen_L.any()
+    assert not (chosen_L & ~is_masked_L).any()
+
+
+def test_threshold_reveals_all_confident_slots_or_the_best_one():
+    logits_LV = of_probabilities([0.95, 0.05], [0.6, 0.4], [0.92, 0.08])
+    masked_L = torch.ones(3, dtype=torch.bool)
+    assert select(UnmaskPolicy(threshold=0.9), logits_LV, masked_L).tolist() == [True, False, True]
+    assert select(UnmaskPolicy(threshold=0.99), logits_LV, masked_L).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_top_k_takes_the_most_confident():
+    logits_LV = of_probabilities([0.7, 0.3], [0.6, 0.4], [0.9, 0.1])
+    masked_L = torch.ones(3, dtype=torch.bool)
+    assert select(UnmaskPolicy("top_k", count=2), logits_LV, masked_L).tolist() == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_entropy_bound_counts_all_but_the_largest_share():
+    logits_LV = of_probabilities([0.99, 0.01], [0.5, 0.5], [0.9, 0.1])
+    shares_L = entropy(logits_LV)
+    assert shares_L[1] == pytest.approx(0.6931, abs=1e-3)
+    masked_L = torch.ones(3, dtype=torch.bool)
+    tight = UnmaskPolicy("entropy_bound", entropy_bound=float(shares_L[0]) + 0.01)
+    assert select(tight, logits_LV, masked_L).tolist() == [True, False, True]
+    nothing = UnmaskPolicy("entropy_bound", entropy_bound=0.0)
+    assert select(nothing, logits_LV, masked_L).tolist() == [True, False, False]
+
+
+def test_constrained_order_lets_the_lowest_ranks_go_first():
+    masked_L = torch.tensor([False, True, True, True])
+    order_L = torch.tensor([0, 2, 1, 1])
+    assert allowed_by_order(masked_L, order_L, 1).tolist() == [False, False, True, True]
+    assert allowed_by_order(masked_L, order_L, 2).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("mode", "drafts", "expected"),
+    [
+        ("exact", [0, 1, 0], 3),
+        ("exact", [0, 0, 0], 1),
+        ("exact", [1, 1, 0], 0),
+        ("balanced", [1, 1, 0], 3),  # 0.4 is at least half of 0.6
+        ("balanced", [1, 0, 0], 1),  # 0.2 is not at least half of 0.8
+        ("fast", [1, 0, 1], 3),
+        ("ar", [], 0),
+    ],
+)
+def test_acceptance(mode, drafts, expected):
+    logits_LV = of_probabilities([0.6, 0.4], [0.2, 0.8], [0.9, 0.1])[: len(drafts)]
+    assert num_accepted(mode, torch.tensor(drafts, dtype=torch.long), logits_LV, 0.5) == expected
+
+
+def test_confidence_is_the_probability_of_the_chosen_token():
+    tokens_L, confidence_L = predict(of_probabilities([0.25, 0.75], [0.9, 0.1]))
+    assert tokens_L.tolist() == [1, 0]
+    assert confidence_L.tolist() == pytest.approx([0.75, 0.9])
