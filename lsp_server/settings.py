@@ -189,7 +189,7 @@ def _tables(
 
 
 def _project_table(folder: Path, problems: list[Problem]) -> tuple[Path, Mapping[str, object]]:
-    """The nearest project settings at or above `folder`, not beyond the repository that holds it."""
+    """The nearest project settings at or above `folder`, within the repository that holds it."""
     for candidate in (folder, *folder.parents):
         own, shared = candidate / PROJECT_FILE, candidate / "pyproject.toml"
         try:
