@@ -44,7 +44,7 @@ class Settings:
     )
     adapter: str | None = field(default=None, metadata={"help": "trained adapter to load"})
     device: str = field(
-        default="auto", metadata={"help": "auto, cpu or cuda", "pattern": r"auto|cpu|cuda(:\d+)?"}
+        default="auto", metadata={"help": "auto, cpu or cuda", "pattern": "auto|cpu|cuda"}
     )
     dtype: DType = field(default="auto", metadata={"help": "number format of the weights"})
     threads: int | None = field(
@@ -302,8 +302,11 @@ def _describe(kind: Any) -> str:
 
 def _absolute(spec: str) -> str:
     """A spec that names something on disk, as an absolute path; anything else unchanged."""
-    path = Path(spec).expanduser()
-    return str(path.resolve()) if path.exists() else spec
+    try:
+        path = Path(spec).expanduser()
+        return str(path.resolve()) if path.exists() else spec
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a zero byte
+        return spec
 
 
 _converter = cattrs.Converter()

@@ -112,19 +112,28 @@ def resolve(
         HubError: with one sentence that says what is wrong and, where possible, what to do.
     """
     cache = cache or cache_folder()
-    path = Path(spec).expanduser()
     with plain_errors(cache):
         if spec in known:
             return _resolve_known(spec, known[spec], cache, offline, report)
-        if spec.strip() and path.exists():
+        path = _on_disk(spec)
+        if path is not None:
             return _check_path(path)
         hub_id = _HUB_ID.fullmatch(spec)
-        if hub_id is None or spec[0] in "./~" or (path.suffix == ".gguf" and not hub_id["file"]):
+        if hub_id is None or spec[0] == "." or hub_id["repo"].endswith(".gguf"):
             raise HubError(
                 f"there are no weights named {spec!r}: no such file or folder, and not one of "
                 f"the known names ({', '.join(known)})"
             )
         return _resolve_hub_id(hub_id["repo"], hub_id["file"], offline, report)
+
+
+def _on_disk(spec: str) -> Path | None:
+    """The file or folder that `spec` is the path of."""
+    try:
+        path = Path(spec).expanduser()
+        return path if spec.strip() and path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a zero byte
+        return None
 
 
 def _check_path(path: Path) -> Path:

@@ -1,0 +1,29 @@
+"""Fixtures that every kind of test shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lsp_server.settings import PREFIX
+from model import hub
+
+
+@pytest.fixture(scope="session")
+def weights_path() -> Path:
+    """The default model's file, which `make setup` fetched; tests that need it are `weights`."""
+    try:
+        return hub.resolve(hub.DEFAULT_MODEL, offline=True)
+    except hub.HubError as error:
+        pytest.fail(f"{error} (or run `make setup`, or leave these out: pytest -m 'not weights')")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The developer's own settings must not decide what a test sees."""
+    for name in os.environ:
+        if name.startswith(PREFIX) and name != f"{PREFIX}CACHE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
