@@ -94,7 +94,8 @@ class Sources:
     Attributes:
         command_line: option name to its text or value; None means not given.
         environment: usually `os.environ`; only names that start with `SEED_LSP_` count.
-        editor: the editor's `seed-lsp` section as it came over the wire.
+        editor: the editor's settings as they came over the wire, or a table with a `seed-lsp`
+            section of them.
         project_folder: where the search for a project file starts, upwards.
         config_file: read instead of the user file, e.g. `--config`.
     """
@@ -176,9 +177,12 @@ def _tables(
         if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NOT_SETTINGS
     }
     yield "environment", environment
-    if isinstance(sources.editor, Mapping):
-        yield "editor", sources.editor
-    elif sources.editor is not None:
+    editor = sources.editor
+    if isinstance(editor, Mapping) and isinstance(editor.get("seed-lsp"), Mapping):
+        editor = editor["seed-lsp"]
+    if isinstance(editor, Mapping):
+        yield "editor", editor
+    elif editor is not None:
         problems.append(Problem("editor", "", "the section seed-lsp must be a table of settings"))
     if sources.project_folder is not None:
         path, table = _project_table(sources.project_folder, problems)

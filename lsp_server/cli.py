@@ -1,0 +1,224 @@
+"""The command `seed-lsp`: without a subcommand it is the server, with one it works in a terminal.
+
+Reads arguments, loads settings and hands over. Knows neither LSP nor sockets. Whatever only a
+terminal needs is imported inside the commands, so that the server answers its editor at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from lsp_server import __version__
+from lsp_server.settings import Problem, Settings, Sources, load, load_with_origins
+
+EXIT_FAILED = 1
+"""The engine, or a check, failed."""
+EXIT_BAD_INPUT = 2
+"""The person asked for something that does not exist."""
+
+app = App(
+    name="seed-lsp",
+    version=__version__,
+    help="Local code completion by a diffusion language model, as a language server.",
+    help_format="plaintext",
+)
+config_app = App(name="config", help="Look at the settings.")
+app.command(config_app)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """Settings that the command line can give; they win over every other source."""
+
+    model: Annotated[str | None, Parameter(help="known name, hub id, .gguf file or folder")] = None
+    adapter: Annotated[str | None, Parameter(help="trained adapter to load")] = None
+    device: Annotated[str | None, Parameter(help="auto, cpu or cuda")] = None
+    dtype: Annotated[str | None, Parameter(help="auto, bfloat16, float16 or float32")] = None
+    threads: Annotated[str | None, Parameter(help="CPU threads of the engine")] = None
+    block_size: Annotated[str | None, Parameter(help="tokens denoised together")] = None
+    mode: Annotated[str | None, Parameter(help="fast, balanced, exact or ar")] = None
+    max_new_tokens: Annotated[str | None, Parameter(help="longest completion in tokens")] = None
+    max_lines: Annotated[str | None, Parameter(help="longest completion in lines")] = None
+    budget_ms: Annotated[str | None, Parameter(help="time limit of a completion")] = None
+    offline: Annotated[bool | None, Parameter(help="never use the network", negative="")] = None
+    log_level: Annotated[str | None, Parameter(help="debug, info, warning or error")] = None
+    log_file: Annotated[str | None, Parameter(help="file that receives the log")] = None
+    config: Annotated[Path | None, Parameter(help="read instead of the user's file")] = None
+
+    def sources(self, project_folder: Path | None = None) -> Sources:
+        """Where the settings of this run come from."""
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        config_file = given.pop("config", None)
+        return Sources(command_line=given, project_folder=project_folder, config_file=config_file)
+
+
+NO_OPTIONS = Options()
+
+
+@app.default
+def serve(
+    *,
+    options: Options = NO_OPTIONS,
+    stdio: Annotated[bool, Parameter(help="accepted for editors; always so", negative="")] = False,
+) -> int:
+    """Run the language server on standard input and output."""
+    with _clean_stdout():
+        from lsp_server import server
+    sources = options.sources()
+
+    def resolve(editor: object, project_folder: Path | None) -> tuple[Settings, list[Problem]]:
+        return load(replace(sources, editor=editor, project_folder=project_folder))
+
+    return server.main(*load(sources), resolve)
+
+
+@app.command
+def complete(
+    location: Annotated[str, Parameter(help="FILE:LINE:COL, counted from 1")],
+    /,
+    *,
+    options: Options = NO_OPTIONS,
+    as_json: Annotated[bool, Parameter(name="json", help="print one object", negative="")] = False,
+    stream: Annotated[bool, Parameter(help="show each block as it arrives", negative="")] = False,
+) -> int:
+    """Complete the code at one place of a file and print the result."""
+    from lsp_server import headless, terminal
+
+    try:
+        place = headless.parse_location(location)
+        settings = _checked_settings(options, place.path.absolute().parent)
+        snapshot = headless.read_snapshot(place, settings.max_file_bytes)
+    except ValueError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    view = terminal.CompletionView(snapshot, is_streaming=stream and not as_json)
+    try:
+        finished = headless.run_complete(snapshot, settings, view.show_status, view.show_block)
+    except headless.EngineFailedError as error:
+        view.close()
+        return _fail(str(error), EXIT_FAILED)
+    view.close()
+    if as_json:
+        print(json.dumps(terminal.describe(finished, settings)))  # noqa: T201
+    else:
+        view.show_result(finished)
+    return 0
+
+
+@app.command
+def fetch(*, options: Options = NO_OPTIONS) -> int:
+    """Fetch the weights, with a progress bar; quick if they are already here."""
+    from lsp_server import terminal
+    from model import hub
+
+    try:
+        settings = _checked_settings(options)
+        with terminal.progress_bar() as report:
+            path = hub.resolve(settings.model, offline=settings.offline, report=report)
+    except ValueError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+@app.command
+def doctor(*, options: Options = NO_OPTIONS) -> int:
+    """Check everything that a completion needs and say what to do about what is missing."""
+    from lsp_server import doctor
+
+    sources = options.sources(Path.cwd())
+    return doctor.main(*load(sources))
+
+
+@app.command
+def demo(*, options: Options = NO_OPTIONS) -> int:
+    """Show completions of real Python files, streamed by the real server."""
+    from lsp_server import demo
+
+    try:
+        return demo.main(_checked_settings(options))
+    except ValueError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+
+
+@config_app.command
+def show(
+    *,
+    options: Options = NO_OPTIONS,
+    as_json: Annotated[bool, Parameter(name="json", help="print one object", negative="")] = False,
+) -> int:
+    """Print each setting, its value and where the value came from."""
+    from lsp_server import terminal
+
+    settings, origins, problems = load_with_origins(options.sources(Path.cwd()))
+    if as_json:
+        values = {
+            key: {"value": value, "source": origins[key]} for key, value in asdict(settings).items()
+        }
+        record = {"settings": values, "problems": [str(problem) for problem in problems]}
+        sys.stdout.write(json.dumps(record, indent=2) + "\n")
+    else:
+        terminal.show_settings(settings, origins)
+        _warn(problems)
+    return 0
+
+
+def _checked_settings(options: Options, project_folder: Path | None = None) -> Settings:
+    """Settings for one command; what the person typed wrongly is refused, the rest is a warning.
+
+    Raises:
+        ValueError: for a bad value on the command line.
+    """
+    settings, problems = load(options.sources(project_folder or Path.cwd()))
+    for problem in problems:
+        if problem.source == "command line":
+            raise ValueError(problem.message)
+    _warn(problems)
+    return settings
+
+
+def _warn(problems: list[Problem]) -> None:
+    for problem in problems:
+        sys.stderr.write(f"warning: {problem}\n")
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+@contextmanager
+def _clean_stdout() -> Iterator[None]:
+    """While heavy modules are imported, what they print goes to stderr: stdout is the wire."""
+    wire = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(wire, 1)
+        os.close(wire)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `seed-lsp` and of `python -m lsp_server`."""
+    result: Any = EXIT_BAD_INPUT
+    try:
+        result = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        _fail(f"{error} (see seed-lsp --help)", EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        result = 130
+    except BrokenPipeError:  # e.g. `seed-lsp config show | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        result = EXIT_FAILED
+    sys.exit(result if isinstance(result, int) else 0)
