@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -116,7 +116,7 @@ class EngineClient:
                 await self._task
         self._fail_all("The connection to the engine is closed.")
 
-    async def complete(self, request: Complete) -> AsyncIterator[EngineEvent]:
+    async def complete(self, request: Complete) -> AsyncGenerator[EngineEvent, None]:
         """The request's events; the last one is `Finished` or `Failed`.
 
         Closing the iterator early, or cancelling the task that reads it, cancels the request.

@@ -79,7 +79,6 @@ class Stub:
         """Serve until shut down or idle; the exit code is 1 if loading was to fail."""
         self._record("started", pid=os.getpid(), folder=str(Path.cwd()))
         server = await asyncio.start_unix_server(self._talk, path)
-        path.chmod(0o600)
         await asyncio.sleep(self._script.load_ms / 1000)
         if self._script.is_load_crash:
             os._exit(70)
@@ -95,7 +94,6 @@ class Stub:
                     break
                 if not self._writers:
                     break
-        path.unlink(missing_ok=True)
         return 0
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,8 +125,8 @@ class Stub:
             self._answering[writer, message.request_id] = task
         elif isinstance(message, Cancel):
             self._record("Cancel", request_id=message.request_id)
-            if task := self._answering.get((writer, message.request_id)):
-                task.cancel()
+            if (writer, message.request_id) in self._answering:
+                self._answering[writer, message.request_id].cancel()
         elif isinstance(message, Shutdown):
             self._is_over.set()
 
@@ -177,7 +175,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     async def run() -> int:
         return await Stub(script).run(arguments.socket, arguments.idle_exit)
 
-    return asyncio.run(run())
+    os.umask(0o177)  # the socket is for this user alone
+    try:
+        return asyncio.run(run())
+    finally:
+        arguments.socket.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""Our extensions of LSP: names, types, and how pygls learns of them. See docs/protocol.md.
+
+The server announces them as `capabilities.experimental.seed`; a client that knows none of them
+misses nothing but the text that comes after the first answer.
+"""
+
+from typing import Any, Literal
+
+import attrs
+from lsprotocol import types
+
+UPDATE: Literal["seed/inlineCompletion/update"] = "seed/inlineCompletion/update"
+STATUS: Literal["seed/status"] = "seed/status"
+
+CAPABILITY: dict[str, Any] = {"seed": {"version": 1, "notifications": [UPDATE, STATUS]}}
+"""Goes into the server's `capabilities.experimental`."""
+
+
+@attrs.frozen
+class InlineCompletionUpdateParams:
+    """A prediction has grown, or has ended.
+
+    A client shows it only if `uri` and `version` are those of its document now and `item.range`
+    starts at its cursor. For one `session` and `version`, `text` only grows.
+    """
+
+    session: str
+    """Names the prediction; typing through a prediction keeps its session."""
+    uri: str
+    version: int
+    text: str
+    """All predicted text behind the cursor."""
+    done: bool
+    """No further update follows for this session."""
+    item: types.InlineCompletionItem
+    """What `textDocument/inlineCompletion` would answer now."""
+
+
+@attrs.frozen
+class StatusParams:
+    """What the engine is doing, for a status line."""
+
+    state: Literal["starting", "loading", "ready", "restarting", "failed"]
+    message: str
+    """For a person; in the state `failed`, what to do about it."""
+    progress: float | None = None
+    """Of the state `loading`, in [0, 1]; absent if unknown."""
+
+
+@attrs.define
+class InlineCompletionUpdateNotification:
+    """The JSON-RPC message around `InlineCompletionUpdateParams`."""
+
+    params: InlineCompletionUpdateParams
+    method: Literal["seed/inlineCompletion/update"] = UPDATE
+    jsonrpc: str = "2.0"
+
+
+@attrs.define
+class StatusNotification:
+    """The JSON-RPC message around `StatusParams`."""
+
+    params: StatusParams
+    method: Literal["seed/status"] = STATUS
+    jsonrpc: str = "2.0"
+
+
+MESSAGE_TYPES: dict[str, type[Any]] = {
+    UPDATE: InlineCompletionUpdateNotification,
+    STATUS: StatusNotification,
+}
+"""For a pygls protocol's `get_message_type`, on either side of the wire."""
