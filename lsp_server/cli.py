@@ -131,19 +131,18 @@ def fetch(*, options: Options = NO_OPTIONS) -> int:
 @app.command
 def doctor(*, options: Options = NO_OPTIONS) -> int:
     """Check everything that a completion needs and say what to do about what is missing."""
-    from lsp_server import doctor
+    from lsp_server.doctor import main as run_checks
 
-    sources = options.sources(Path.cwd())
-    return doctor.main(*load(sources))
+    return run_checks(*load(options.sources(Path.cwd())))
 
 
 @app.command
 def demo(*, options: Options = NO_OPTIONS) -> int:
     """Show completions of real Python files, streamed by the real server."""
-    from lsp_server import demo
+    from lsp_server.demo import main as run_demo
 
     try:
-        return demo.main(_checked_settings(options))
+        return run_demo(_checked_settings(options))
     except ValueError as error:
         return _fail(str(error), EXIT_BAD_INPUT)
 

@@ -6,11 +6,12 @@ Knows neither LSP nor how anything is printed.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsp_server.context import build_request
 from lsp_server.documents import Document, Position, split_lines
+from lsp_server.edits import with_line_breaks
 from lsp_server.engine_client import EngineClient, EngineStatus
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot, take_snapshot
@@ -123,7 +124,7 @@ async def complete_once(
             if isinstance(event, BlockCommitted):
                 on_block(event.text)
             elif isinstance(event, Finished):
-                return event
+                return replace(event, text=with_line_breaks(event.text, snapshot.line_break))
             elif isinstance(event, Failed):
                 raise EngineFailedError(event.message)
         raise EngineFailedError("the engine gave no answer")
