@@ -1,0 +1,307 @@
+"""The whole transformer, Qwen2 and Llama families, top to bottom. The cache is an argument.
+
+Knows neither files, tokens' meaning nor sampling. Rows that are not gated run the base weights and
+nothing else: the adapter never changes them.
+
+Shape suffixes: B batch, T rows of this call, S slots of the cache, R rows with logits, D width,
+H query heads, G key/value heads, K head dim, F feed-forward width, V vocabulary.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.adapter import Adapter, LayerUpdate, LowRank
+from model.config import ModelConfig, RopeScaling
+
+Attention = Literal["causal", "bidirectional"] | Tensor
+
+
+class KVCache:
+    """Keys and values of one sequence (or a batch of equal length); tensors only, no policy."""
+
+    def __init__(self, keys: list[Tensor], values: list[Tensor]) -> None:
+        self.keys = keys
+        self.values = values
+
+    @staticmethod
+    def allocate(
+        config: ModelConfig,
+        num_positions: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        batch_size: int = 1,
+    ) -> "KVCache":
+        """`num_positions` empty slots: one (B, G, S, K) tensor of each kind per layer."""
+        shape = (batch_size, config.num_kv_heads, num_positions, config.head_dim)
+
+        def buffers() -> list[Tensor]:
+            return [
+                torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)
+            ]
+
+        return KVCache(buffers(), buffers())
+
+
+class Transformer(nn.Module):
+    """Token ids in, logits of the next tokens out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        if config.is_tied:
+            self.head.weight = self.embedding.weight
+        self.adapter: Adapter | None = None
+        self._rope: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self,
+        ids_BT: Tensor,
+        *,
+        cache: KVCache | None = None,
+        start: int = 0,
+        attention: Attention = "causal",
+        gate_BT: Tensor | None = None,
+        rows: slice | None = None,
+    ) -> Tensor:
+        """Logits (B, R, V) in float32 of the rows named by `rows` (default: all).
+
+        Row i stands at position `start + i` and predicts the token at the position after it.
+
+        Args:
+            ids_BT: token ids; `config.mask_id` is MASK.
+            cache: K/V of the rows are written to its slots `start` …, and every row sees the slots
+                before `start`. Slots at and after `start` are scratch until the caller counts them.
+            start: position of row 0; must be 0 without a cache.
+            attention: `causal`: a row also sees the rows up to itself; `bidirectional`: all rows of
+                this call see each other; or a bool tensor broadcastable to (B, 1, T, start + T),
+                True where a row may attend (training).
+            gate_BT: bool; the low-rank adapter acts on these rows only.
+            rows: rows that get logits. `slice(0, 0)` asks for none, which is what prefill needs:
+                the head and the last layer's output are then skipped.
+        """
+        _, num_rows = ids_BT.shape
+        assert cache is not None or start == 0, "without a cache there is nothing before row 0"
+        mask = attention_mask(attention, num_rows, start, ids_BT.device)
+        cos_TK, sin_TK = self._rotary(start, num_rows)
+        x_BTD = self._embed(ids_BT)
+        updates = self.adapter.layers if self.adapter is not None and gate_BT is not None else None
+        gate_BT1 = None if gate_BT is None else gate_BT[..., None].to(x_BTD.dtype)
+        for index, block in enumerate(self.blocks):
+            is_last = index == len(self.blocks) - 1
+            x_BTD = block(
+                x_BTD,
+                cos_TK,
+                sin_TK,
+                mask,
+                kv=None if cache is None else (cache.keys[index], cache.values[index]),
+                start=start,
+                update=None if updates is None else updates[index],
+                gate_BT1=gate_BT1,
+                rows=rows if is_last else None,
+            )
+        logits_BRV: Tensor = self.head(self.norm(x_BTD))
+        return logits_BRV.float()
+
+    def _embed(self, ids_BT: Tensor) -> Tensor:
+        """Embeddings; MASK gets the adapter's learned row, or the mean embedding without one."""
+        is_mask_BT = ids_BT == self.config.mask_id
+        x_BTD: Tensor = self.embedding(ids_BT.masked_fill(is_mask_BT, 0))
+        if self.adapter is not None:
+            mask_D = self.adapter.mask_embedding.to(x_BTD.dtype)
+        elif bool(is_mask_BT.any()):
+            mask_D = self.embedding.weight.mean(dim=0)
+        else:
+            return x_BTD
+        return torch.where(is_mask_BT[..., None], mask_D, x_BTD)
+
+    def _rotary(self, start: int, num_rows: int) -> tuple[Tensor, Tensor]:
+        """Cosine and sine tables (T, K) of positions `start` …, computed once for all positions."""
+        device, dtype = self.embedding.weight.device, self.embedding.weight.dtype
+        if self._rope is None or self._rope[0].device != device or self._rope[0].dtype != dtype:
+            self._rope = rotary_table(self.config, device, dtype)
+        cos_SK, sin_SK = self._rope
+        end = start + num_rows
+        if end > len(cos_SK):
+            raise ValueError(
+                f"{end} tokens are too many for this model: its limit is {len(cos_SK)}."
+            )
+        return cos_SK[start:end], sin_SK[start:end]
+
+
+def attention_mask(
+    attention: Attention, num_rows: int, start: int, device: torch.device
+) -> Tensor | None:
+    """Bool (T, start + T), True = may attend; None where every row sees every slot."""
+    if isinstance(attention, Tensor):
+        return attention
+    if attention == "bidirectional" or num_rows == 1:
+        return None
+    mask = torch.ones(num_rows, start + num_rows, dtype=torch.bool, device=device)
+    return mask.tril(diagonal=start)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each behind a norm, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.width, config.norm_eps)
+        self.attention = SelfAttention(config)
+        self.ffn_norm = RMSNorm(config.width, config.norm_eps)
+        self.ffn = FeedForward(config)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        cos_TK: Tensor,
+        sin_TK: Tensor,
+        mask: Tensor | None,
+        *,
+        kv: tuple[Tensor, Tensor] | None,
+        start: int,
+        update: LayerUpdate | None,
+        gate_BT1: Tensor | None,
+        rows: slice | None,
+    ) -> Tensor:
+        """The stream (B, R, D) after this layer, computed to the end for `rows` only."""
+        normed_BTD = self.attention_norm(x_BTD)
+        attended_BRD = self.attention(
+            normed_BTD, cos_TK, sin_TK, mask, kv, start, update, gate_BT1, rows
+        )
+        if rows is not None:
+            x_BTD = x_BTD[:, rows]
+            gate_BT1 = None if gate_BT1 is None else gate_BT1[:, rows]
+        x_BRD = x_BTD + attended_BRD
+        result: Tensor = x_BRD + self.ffn(self.ffn_norm(x_BRD), update, gate_BT1)
+        return result
+
+
+class SelfAttention(nn.Module):
+    """Grouped-query attention with rotary positions over the cached slots and this call's rows."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
+        self.head_dim = config.head_dim
+        q_width = config.num_heads * config.head_dim
+        kv_width = config.num_kv_heads * config.head_dim
+        self.widths = [q_width, kv_width, kv_width]
+        self.qkv = nn.Linear(config.width, sum(self.widths), bias=config.has_qkv_bias)
+        self.out = nn.Linear(q_width, config.width, bias=False)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        cos_TK: Tensor,
+        sin_TK: Tensor,
+        mask: Tensor | None,
+        kv: tuple[Tensor, Tensor] | None,
+        start: int,
+        update: LayerUpdate | None,
+        gate_BT1: Tensor | None,
+        rows: slice | None,
+    ) -> Tensor:
+        """Attention output (B, R, D); K/V of all T rows go to the cache."""
+        batch_size, num_rows, _ = x_BTD.shape
+        qkv = adapted(self.qkv, x_BTD, None if update is None else update.qkv, gate_BT1)
+        q, k, v = torch.split(qkv, self.widths, dim=-1)
+        q_BHTK = self._heads(q, self.num_heads)
+        k_BGTK = rotate(self._heads(k, self.num_kv_heads), cos_TK, sin_TK)
+        v_BGTK = self._heads(v, self.num_kv_heads)
+        if kv is not None:
+            end = start + num_rows
+            kv[0][:, :, start:end] = k_BGTK
+            kv[1][:, :, start:end] = v_BGTK
+            k_BGTK, v_BGTK = kv[0][:, :, :end], kv[1][:, :, :end]
+        if rows is not None:
+            q_BHTK, cos_TK, sin_TK = q_BHTK[:, :, rows], cos_TK[rows], sin_TK[rows]
+            gate_BT1 = None if gate_BT1 is None else gate_BT1[:, rows]
+            mask = mask[..., rows, :] if mask is not None and mask.shape[-2] > 1 else mask
+        num_rows = q_BHTK.shape[2]
+        if num_rows == 0:
+            return x_BTD[:, :0]
+        attended_BHTK = F.scaled_dot_product_attention(
+            rotate(q_BHTK, cos_TK, sin_TK), k_BGTK, v_BGTK, attn_mask=mask, enable_gqa=True
+        )
+        attended = attended_BHTK.transpose(1, 2).reshape(batch_size, num_rows, -1)
+        return adapted(self.out, attended, None if update is None else update.out, gate_BT1)
+
+    def _heads(self, x: Tensor, num_heads: int) -> Tensor:
+        return x.view(*x.shape[:2], num_heads, self.head_dim).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.width, 2 * config.ffn_width, bias=False)
+        self.down = nn.Linear(config.ffn_width, config.width, bias=False)
+
+    def forward(self, x_BTD: Tensor, update: LayerUpdate | None, gate_BT1: Tensor | None) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        gate_BTF, up_BTF = adapted(
+            self.gate_up, x_BTD, None if update is None else update.gate_up, gate_BT1
+        ).chunk(2, dim=-1)
+        return adapted(
+            self.down, F.silu(gate_BTF) * up_BTF, None if update is None else update.down, gate_BT1
+        )
+
+
+def adapted(
+    linear: nn.Linear, x: Tensor, update: LowRank | None, gate_BT1: Tensor | None
+) -> Tensor:
+    """The linear layer, plus its low-rank update on gated rows; others get the base's."""
+    y: Tensor = linear(x)
+    if update is None or gate_BT1 is None:
+        return y
+    return torch.where(gate_BT1.bool(), y + update(x), y)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm with a learned scale (Zhang & Sennrich 2019)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as `x`."""
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    """Rotary position embedding, halves convention (RoFormer 2104.09864; Hugging Face layout)."""
+    low, high = x_BHTK.chunk(2, dim=-1)
+    return x_BHTK * cos_TK + torch.cat((-high, low), dim=-1) * sin_TK
+
+
+def rotary_table(
+    config: ModelConfig, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (S, K) for all positions of the model, computed in float32."""
+    exponents = torch.arange(0, config.head_dim, 2, device=device).float() / config.head_dim
+    frequencies = config.rope_theta**-exponents
+    if config.rope_scaling is not None:
+        frequencies = stretch(frequencies, config.rope_scaling)
+    angles = torch.outer(torch.arange(config.max_positions, device=device).float(), frequencies)
+    angles_SK = torch.cat((angles, angles), dim=-1)
+    return angles_SK.cos().to(dtype), angles_SK.sin().to(dtype)
+
+
+def stretch(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    """Llama 3's scaling: long wavelengths are divided by `factor`, short kept, between blended."""
+    turns = scaling.original_max_positions * frequencies / (2 * math.pi)
+    blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    blend = blend.clamp(0, 1)
+    return (1 - blend) * frequencies / scaling.factor + blend * frequencies
