@@ -96,6 +96,7 @@ def complete(
         place = headless.parse_location(location)
         settings = _checked_settings(options, place.path.absolute().parent)
         snapshot = headless.read_snapshot(place, settings.max_file_bytes)
+        _fetch_weights(settings)
     except ValueError as error:
         return _fail(str(error), EXIT_BAD_INPUT)
     view = terminal.CompletionView(snapshot, is_streaming=stream and not as_json)
@@ -115,13 +116,8 @@ def complete(
 @app.command
 def fetch(*, options: Options = NO_OPTIONS) -> int:
     """Fetch the weights, with a progress bar; quick if they are already here."""
-    from lsp_server import terminal
-    from model import hub
-
     try:
-        settings = _checked_settings(options)
-        with terminal.progress_bar() as report:
-            path = hub.resolve(settings.model, offline=settings.offline, report=report)
+        path = _fetch_weights(_checked_settings(options))
     except ValueError as error:
         return _fail(str(error), EXIT_BAD_INPUT)
     sys.stdout.write(f"{path}\n")
@@ -181,6 +177,19 @@ def _checked_settings(options: Options, project_folder: Path | None = None) -> S
             raise ValueError(problem.message)
     _warn(problems)
     return settings
+
+
+def _fetch_weights(settings: Settings) -> Path:
+    """The weights, fetched before an engine needs them: a terminal can show how far that is.
+
+    Raises:
+        ValueError: if they cannot be had.
+    """
+    from lsp_server import terminal
+    from model import hub
+
+    with terminal.progress_bar() as report:
+        return hub.resolve(settings.model, offline=settings.offline, report=report)
 
 
 def _warn(problems: list[Problem]) -> None:

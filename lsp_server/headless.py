@@ -5,14 +5,14 @@ Knows neither LSP nor how anything is printed.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsp_server.context import build_request
 from lsp_server.documents import Document, Position, split_lines
 from lsp_server.edits import with_line_breaks
-from lsp_server.engine_client import EngineClient, EngineStatus
+from lsp_server.engine_client import ENGINE_COMMAND, EngineClient, EngineStatus
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot, take_snapshot
 from sampler.messages import BlockCommitted, Failed, Finished
@@ -110,13 +110,14 @@ async def complete_once(
     settings: Settings,
     on_status: Callable[[EngineStatus], None],
     on_block: Callable[[str], None],
+    engine_command: Sequence[str] = ENGINE_COMMAND,
 ) -> Finished:
     """Start or find the engine, ask once, and tell each block as it arrives.
 
     Raises:
         EngineFailedError: if there is no engine or it could not answer.
     """
-    client = EngineClient(settings, on_status)
+    client = EngineClient(settings, on_status, engine_command)
     await client.start()
     try:
         request = build_request(snapshot, settings, "once")

@@ -4,11 +4,12 @@ Known weights are pinned by checksum. Knows how to get a file and whether it is 
 what stands in it; never loads torch. The only module of the project that uses the network.
 """
 
+import json
 import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = ["DEFAULT_MODEL", "KNOWN_MODELS", "HubError", "KnownModel", "Progress"
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(:(?P<file>[\w./-]+\.gguf))?")
+_HUB_PATTERNS = ["*.safetensors", "*.json"]
 _PROBE_S = 4.0
 """How long the hub may take to answer before it counts as unreachable."""
 
@@ -158,7 +160,21 @@ def _check_path(path: Path) -> Path:
         raise HubError(f"{path} holds safetensors but no config.json, which says how to read them")
     for file in tensors:
         check_kind(file)
+    absent = _named_in_index(path) - {file.name for file in tensors}
+    if absent:
+        raise HubError(f"{path} is incomplete: {min(absent)} is missing")
     return path
+
+
+def _named_in_index(folder: Path) -> set[str]:
+    """The files that weights in several pieces consist of."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return set()
+    try:
+        return set(json.loads(index.read_text())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HubError(f"{index} does not say which files the weights consist of") from error
 
 
 def _resolve_known(
@@ -239,46 +255,57 @@ def _download_from_hub(repo: str, file: str, revision: str | None, report: Repor
 
 def _resolve_hub_id(repo: str, file: str | None, offline: bool, report: Report) -> Path:
     """One GGUF file of a hub repository, or its safetensors with their JSON files."""
-    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
-
-    patterns = ["*.safetensors", "*.json"]
-    absent = HubError(
-        f"the weights of {repo} are not on this machine and offline mode forbids fetching them; "
-        f"run `seed-lsp fetch --model {repo}` once with a network"
-    )
-    if offline:
-        if file is not None:
-            found = try_to_load_from_cache(repo, file)
-            if not isinstance(found, str):
-                raise absent
-            return _check_path(Path(found))
-        try:
-            folder = snapshot_download(repo, allow_patterns=patterns, local_files_only=True)
-        except OSError as error:
-            raise absent from error
-        return _check_path(Path(folder))
+    try:
+        return _check_path(_in_hub_cache_by_id(repo, file))
+    except HubError:
+        if offline:
+            raise
     try:
         if file is not None:
             return _check_path(_download_from_hub(repo, file, None, report))
-        report(Progress(f"asking the hub for {repo}"))
-        siblings = _ask_hub(lambda: HfApi().model_info(repo, timeout=_PROBE_S)).siblings or []
-        names = [sibling.rfilename for sibling in siblings]
-        if any(name.endswith(".safetensors") for name in names):
-            with _hub_errors(repo):
-                folder = snapshot_download(
-                    repo, allow_patterns=patterns, tqdm_class=_reporting_bar(report)
-                )
-            return _check_path(Path(folder))
-        choices = [name for name in names if name.endswith(".gguf")]
-        if len(choices) == 1:
-            return _check_path(_download_from_hub(repo, choices[0], None, report))
-    except _HubUnreachableError:
-        return _resolve_hub_id(repo, file, True, report)
-    if choices:
+        return _check_path(_download_only_weights(repo, report))
+    except _HubUnreachableError as error:
+        raise HubError(f"the weights of {repo} are not on this machine and {error}") from error
+
+
+def _in_hub_cache_by_id(repo: str, file: str | None) -> Path:
+    """What the hub's cache holds of a repository, without asking the hub."""
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+
+    if file is None:
+        with suppress(OSError):
+            return Path(
+                snapshot_download(repo, allow_patterns=_HUB_PATTERNS, local_files_only=True)
+            )
+    else:
+        found = try_to_load_from_cache(repo, file)
+        if isinstance(found, str):
+            return Path(found)
+    raise HubError(
+        f"the weights of {repo} are not on this machine and offline mode forbids fetching them; "
+        f"run `seed-lsp fetch --model {repo}` once with a network"
+    )
+
+
+def _download_only_weights(repo: str, report: Report) -> Path:
+    """The safetensors of a repository, else its only GGUF file."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    report(Progress(f"asking the hub for {repo}"))
+    siblings = _ask_hub(lambda: HfApi().model_info(repo, timeout=_PROBE_S)).siblings or []
+    names = [sibling.rfilename for sibling in siblings]
+    if any(name.endswith(".safetensors") for name in names):
+        bar = _reporting_bar(report)
+        with _hub_errors(repo):
+            return Path(snapshot_download(repo, allow_patterns=_HUB_PATTERNS, tqdm_class=bar))
+    choices = [name for name in names if name.endswith(".gguf")]
+    if not choices:
+        raise HubError(f"{repo} has neither GGUF nor safetensors weights")
+    if len(choices) > 1:
         raise HubError(
             f"{repo} has {len(choices)} GGUF files; name one, e.g. --model {repo}:{choices[0]}"
         )
-    raise HubError(f"{repo} has neither GGUF nor safetensors weights")
+    return _download_from_hub(repo, choices[0], None, report)
 
 
 def _ask_hub(question: Any) -> Any:

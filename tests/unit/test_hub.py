@@ -114,6 +114,15 @@ def test_file_and_folder_are_taken_as_they_are(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{}")
     assert resolve(str(folder), offline=True) == folder
     assert resolve(str(folder / "model.safetensors"), offline=True) == folder
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model.safetensors"}}))
+    assert resolve(str(folder), offline=True) == folder
+    index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "other.st"}}))
+    with pytest.raises(HubError, match=r"is incomplete: other\.st is missing"):
+        resolve(str(folder), offline=True)
+    index.write_text("[]")
+    with pytest.raises(HubError, match="does not say which files"):
+        resolve(str(folder), offline=True)
 
 
 @pytest.mark.parametrize(
@@ -425,13 +434,18 @@ def test_hub_with_other_bytes_is_refused(
 
 def test_hub_ids(ask: Callable[..., str]) -> None:
     assert Path(ask("owner/name")).read_bytes() == CONTENT
-    assert Path(ask("owner/two:b.gguf")).name == "b.gguf"
+    num_asked = len(Hub.asked)
+    assert Path(ask("owner/name")).read_bytes() == CONTENT
+    assert len(Hub.asked) == num_asked, "what is cached is not asked for"
     assert "owner/two has 2 GGUF files; name one, e.g. --model owner/two:a.gguf" in ask("owner/two")
+    assert Path(ask("owner/two:b.gguf")).name == "b.gguf"
     folder = Path(ask("owner/tensors"))
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert Path(ask("owner/tensors", offline=True)) == folder
     assert "the hub does not have this" in ask("owner/nope")
     assert "run `seed-lsp fetch --model owner/nope` once" in ask("owner/nope", offline=True)
+    nowhere = ask("owner/nope", endpoint="http://127.0.0.1:9")
+    assert "owner/nope are not on this machine and no hub is reachable" in nowhere
 
 
 def test_default_model_is_pinned() -> None:

@@ -16,6 +16,7 @@ from lsp_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+TARGETS = {"help", "setup", "demo", "test", "lint", "types", "bench", "fix"}
 FIXED_LAYOUT = {
     *(".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "docs"),
     *("editors", "lsp_server", "model", "pyproject.toml", "sampler", "tests", "training"),
@@ -83,7 +84,7 @@ def test_readme_links_lead_somewhere() -> None:
 def test_every_make_target_is_explained_and_phony() -> None:
     text = (ROOT / "Makefile").read_text()
     phony = set(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split())
-    assert phony == make_targets() == set("help setup demo test lint types bench fix".split())
+    assert phony == make_targets() == TARGETS
 
 
 def test_top_level_is_the_fixed_one() -> None:
@@ -115,7 +116,10 @@ def test_no_file_names_a_registry_host() -> None:
         assert not found, f"{path} names {found}"
 
 
-HEAVY = "import sys; heavy = {'torch', 'triton', 'transformers'} & set(sys.modules); assert not heavy, heavy"
+HEAVY = (
+    "import sys; heavy = {'torch', 'triton', 'transformers'} & set(sys.modules); "
+    "assert not heavy, heavy"
+)
 
 
 @pytest.mark.parametrize(
