@@ -138,6 +138,7 @@ def run_complete(
     settings: Settings,
     on_status: Callable[[EngineStatus], None],
     on_block: Callable[[str], None],
+    engine_command: Sequence[str] = ENGINE_COMMAND,
 ) -> Finished:
     """`complete_once` for callers without an event loop."""
-    return asyncio.run(complete_once(snapshot, settings, on_status, on_block))
+    return asyncio.run(complete_once(snapshot, settings, on_status, on_block, engine_command))
