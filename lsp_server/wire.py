@@ -51,9 +51,10 @@ class StatusParams:
 class InlineCompletionUpdateNotification:
     """The JSON-RPC message around `InlineCompletionUpdateParams`."""
 
+    # No defaults: lsprotocol's converter leaves out what equals its default.
     params: InlineCompletionUpdateParams
-    method: Literal["seed/inlineCompletion/update"] = UPDATE
-    jsonrpc: str = "2.0"
+    method: Literal["seed/inlineCompletion/update"]
+    jsonrpc: str
 
 
 @attrs.define
@@ -61,8 +62,8 @@ class StatusNotification:
     """The JSON-RPC message around `StatusParams`."""
 
     params: StatusParams
-    method: Literal["seed/status"] = STATUS
-    jsonrpc: str = "2.0"
+    method: Literal["seed/status"]
+    jsonrpc: str
 
 
 MESSAGE_TYPES: dict[str, type[Any]] = {

@@ -66,14 +66,18 @@ class Script:
 
 
 class Stub:
-    """Serves the script on a socket."""
+    """Serves the script on a socket; the file is read again for each request."""
 
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._status: Loading | Ready | Failed = Loading("loading the script", 0.5)
         self._writers: set[asyncio.StreamWriter] = set()
         self._answering: dict[tuple[asyncio.StreamWriter, str], asyncio.Task[None]] = {}
         self._is_over = asyncio.Event()
+
+    @property
+    def _script(self) -> Script:
+        return cattrs.structure(json.loads(self._path.read_text()), Script)
 
     async def run(self, path: Path, idle_exit_s: float) -> int:
         """Serve until shut down or idle; the exit code is 1 if loading was to fail."""
@@ -170,10 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--idle-exit", type=float, default=600.0, metavar="SECONDS")
     arguments, _ = parser.parse_known_args(argv)
-    script = cattrs.structure(json.loads(arguments.script.read_text()), Script)
 
     async def run() -> int:
-        return await Stub(script).run(arguments.socket, arguments.idle_exit)
+        return await Stub(arguments.script).run(arguments.socket, arguments.idle_exit)
 
     os.umask(0o177)  # the socket is for this user alone
     try:

@@ -40,7 +40,10 @@ class StubPlace:
         return [sys.executable, "-I", "-m", "sampler.stub", "--script", str(self.script_path)]
 
     def write_script(self, *answers: Answer, **fields: Any) -> None:
-        """What the next stub to start will do; without answers it completes with `pass`."""
+        """What the stub does from now on; without answers it completes with `pass`.
+
+        What is said about loading counts for stubs that have not started yet.
+        """
         script = Script(str(self.record_path), **fields)
         script = Script(**{**vars(script), **({"answers": list(answers)} if answers else {})})
         self.script_path.write_text(json.dumps(asdict(script)))
@@ -69,7 +72,7 @@ class StubPlace:
 async def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Wait until something that another process does is so."""
     async with asyncio.timeout(timeout_s):
-        while not is_so():  # noqa: ASYNC110: another process can set no event
+        while not is_so():  # noqa: ASYNC110 - another process sets no event
             await asyncio.sleep(0.01)
 
 
