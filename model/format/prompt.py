@@ -1,0 +1,78 @@
+"""Prompts: which text around the cursor the model sees, and in which order.
+
+A layout is never edited once a checkpoint was trained on it: another order gets another name.
+Knows no tokenizer; `window` cuts characters, `render` orders ids.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from model.format.vocabulary import FimTokens
+
+
+def _psm(fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
+    return [fim.prefix, *prefix_ids, fim.suffix, *suffix_ids, fim.middle]
+
+
+def _spm(fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
+    return [fim.prefix, fim.suffix, *suffix_ids, fim.middle, *prefix_ids]
+
+
+LAYOUTS: Mapping[str, Callable[[FimTokens, Sequence[int], Sequence[int]], list[int]]] = {
+    "psm": _psm,
+    "spm": _spm,
+}
+"""`psm`: prefix, suffix, middle, which most models are trained on · `spm`: suffix, prefix, middle;
+there what a user types comes last, so that the cached suffix outlives it."""
+
+
+def render(
+    layout: str, fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]
+) -> list[int]:
+    """The prompt of a hole, as ids.
+
+    Raises:
+        ValueError: for an unknown layout.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"Unknown prompt layout {layout!r}; known are {', '.join(LAYOUTS)}.")
+    return LAYOUTS[layout](fim, prefix_ids, suffix_ids)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The end of the text before the cursor and the beginning of the text after it."""
+
+    prefix: str
+    suffix: str
+
+
+def window(prefix: str, suffix: str, *, max_prefix_chars: int, max_suffix_chars: int) -> Window:
+    """Cut the text around the cursor to a budget of characters.
+
+    The left edge is found from the start of the file, so that typing at the cursor does not move
+    it and the cached prefix stays valid; it jumps once per quarter of the budget.
+    """
+    assert max_prefix_chars >= 0
+    assert max_suffix_chars >= 0
+    return Window(_tail(prefix, max_prefix_chars), _head(suffix, max_suffix_chars))
+
+
+def _tail(text: str, max_chars: int) -> str:
+    """At most `max_chars` from the end, and about half of that at least."""
+    if len(text) <= max_chars:
+        return text
+    step = max(max_chars // 4, 1)
+    start = -(-(len(text) - max_chars) // step) * step
+    # The line start is sought only within one step, which ends before the cursor whatever the
+    # length: text that is still being typed must not decide where the window starts.
+    line_break = text.find("\n", start - 1, start + step - 1)
+    return text[start if line_break < 0 else line_break + 1 :]
+
+
+def _head(text: str, max_chars: int) -> str:
+    """At most `max_chars` from the beginning, up to a line end if one is in the last quarter."""
+    if len(text) <= max_chars:
+        return text
+    line_break = text.rfind("\n", max_chars - max_chars // 4, max_chars)
+    return text[: max_chars if line_break < 0 else line_break + 1]
