@@ -1,5 +1,6 @@
 """The command line as a person uses it: real processes, real files, real exit codes."""
 
+import importlib.util
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lsp_server import __version__
+from lsp_server.demo import HOLES, Hole, cut_hole
 from lsp_server.headless import Location, parse_location, read_snapshot, run_complete
 from lsp_server.settings import Settings
 from lsp_server.terminal import describe
@@ -156,6 +158,18 @@ def test_json_record_of_a_scripted_engine(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(record) == JSON_KEYS
     assert record["text"] == "a = 1\r\n    b = 2", "line breaks are the file's own"
     assert json.loads(json.dumps(record)) == record
+
+
+@pytest.mark.parametrize("hole", HOLES, ids=lambda hole: hole.module)
+def test_demo_cuts_holes_that_fit_back(hole: Hole, tmp_path: Path) -> None:
+    task = cut_hole(hole, tmp_path)
+    assert task is not None, f"this Python's {hole.module} reads differently"
+    assert task.path.read_text() == task.text
+    assert task.text[: task.offset].endswith(hole.before)
+    whole = task.text[: task.offset] + hole.original + task.text[task.offset :]
+    spec = importlib.util.find_spec(hole.module)
+    assert spec is not None
+    assert whole == Path(str(spec.origin)).read_text()
 
 
 SAMPLE = "def add(first, second):\n    return \n"
