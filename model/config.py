@@ -7,16 +7,6 @@ Architecture = Literal["qwen2", "llama"]
 
 
 @dataclass(frozen=True)
-class RopeScaling:
-    """Llama 3's stretching of the low rotary frequencies (`rope_type` llama3)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_positions: int
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """Everything that determines the shapes and the arithmetic of a network."""
 
@@ -35,7 +25,8 @@ class ModelConfig:
     is_tied: bool
     """Whether input embedding and head are one matrix."""
     max_positions: int
-    rope_scaling: RopeScaling | None = None
+    rope_factors: tuple[float, ...] | None = None
+    """Each rotary frequency is divided by its factor (head_dim / 2 of them); None means by 1."""
 
     @property
     def mask_id(self) -> int:

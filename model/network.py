@@ -7,7 +7,6 @@ Shape suffixes: B batch, T rows of this call, S slots of the cache, R rows with 
 H query heads, G key/value heads, K head dim, F feed-forward width, V vocabulary.
 """
 
-import math
 from typing import Literal
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.adapter import Adapter, LayerUpdate, LowRank
-from model.config import ModelConfig, RopeScaling
+from model.config import ModelConfig
 
 Attention = Literal["causal", "bidirectional"] | Tensor
 
@@ -292,16 +291,8 @@ def rotary_table(
     """Cosine and sine (S, K) for all positions of the model, computed in float32."""
     exponents = torch.arange(0, config.head_dim, 2, device=device).float() / config.head_dim
     frequencies = config.rope_theta**-exponents
-    if config.rope_scaling is not None:
-        frequencies = stretch(frequencies, config.rope_scaling)
+    if config.rope_factors is not None:
+        frequencies = frequencies / torch.tensor(config.rope_factors, device=device)
     angles = torch.outer(torch.arange(config.max_positions, device=device).float(), frequencies)
     angles_SK = torch.cat((angles, angles), dim=-1)
     return angles_SK.cos().to(dtype), angles_SK.sin().to(dtype)
-
-
-def stretch(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
-    """Llama 3's scaling: long wavelengths are divided by `factor`, short kept, between blended."""
-    turns = scaling.original_max_positions * frequencies / (2 * math.pi)
-    blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    blend = blend.clamp(0, 1)
-    return (1 - blend) * frequencies / scaling.factor + blend * frequencies

@@ -231,17 +231,17 @@ def _from_folder(folder: Path) -> Vocabulary:
     # Files older than the field `type` are recognized by what is in them.
     if model.get("type", "BPE") != "BPE" or "merges" not in model:
         raise VocabularyError("tokenizer.json holds no byte-level BPE, the only supported kind.")
-    ids = dict(ordinary)
     added = root.get("added_tokens") or []
     if not isinstance(added, list):
         raise VocabularyError("tokenizer.json is damaged: its added tokens are no list.")
-    added_tokens: dict[Any, Any] = {
-        token.get("content"): token.get("id") for token in map(_mapping, added)
+    # Compared as text, because what stands there in a damaged file may not even be hashable.
+    added_tokens = {
+        str(token.get("content", "")): token.get("id") for token in map(_mapping, added)
     }
-    ids.update(added_tokens)
+    ids = {**ordinary, **added_tokens}
     limit = 2 * len(ids) + 1024  # a wild id must not make a table of any size
     for token, id_ in ids.items():
-        if not isinstance(token, str) or type(id_) is not int or not 0 <= id_ < limit:
+        if type(id_) is not int or not 0 <= id_ < limit:
             raise VocabularyError(f"tokenizer.json is damaged: token {token!r} has the id {id_!r}.")
     tokens = [""] * (1 + max(ids.values(), default=-1))
     for token, id_ in ids.items():

@@ -1,0 +1,36 @@
+"""Command line of the training side, `seed-train`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter, validators
+
+from training.export import init_adapter
+
+app = App(name="seed-train", help="Makes the weights that seed-lsp runs.")
+PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+@app.command(name="init-adapter")
+def init_adapter_command(
+    *, model: Path, out: Path, rank: PositiveInt = 32, random: int | None = None
+) -> None:
+    """Write a fresh gated adapter for a model.
+
+    Args:
+        model: GGUF file, or folder with config.json and safetensors.
+        out: file to write, *.safetensors.
+        rank: rank of the low-rank updates.
+        random: seed for random updates, which draft nonsense (for tests); by default none at all.
+    """
+    init_adapter(model, out, rank=rank, seed=random)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one sentence and exit code 2."""
+    try:
+        app()
+    except ValueError as error:
+        print(f"seed-train: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)

@@ -1,0 +1,26 @@
+"""Writes what training makes into the files that `model` reads. Knows no data and no loss."""
+
+from pathlib import Path
+
+import torch
+
+from model.adapter import Adapter, AdapterConfig, save_adapter
+from model.weights import load_model
+
+
+def init_adapter(model_path: Path, out: Path, *, rank: int, seed: int | None) -> None:
+    """Write a fresh gated adapter for the model at `model_path`.
+
+    It leaves the base unchanged (B = 0), unless `seed` is given: then B is random, so that the
+    adapter drafts nonsense, which is what a test of mode `exact` needs.
+
+    Raises:
+        WeightsError: if the model cannot be loaded.
+    """
+    torch.manual_seed(0 if seed is None else seed)
+    model = load_model(model_path, dtype=torch.float32, device=torch.device("cpu"))
+    adapter = Adapter(model.config, AdapterConfig(rank=rank, alpha=2.0 * rank))
+    adapter.start_mask_at(model.embedding.weight)
+    if seed is not None:
+        adapter.randomize()
+    save_adapter(adapter, model.config, out)
