@@ -146,7 +146,7 @@ class EngineClient:
                 self._on_status(EngineStatus("starting", "The engine is starting."))
                 await self._serve(*await self._connect())
                 message = "The engine stopped unexpectedly."
-            except (OSError, FrameError) as error:
+            except (OSError, ValueError) as error:  # ValueError: bad frames, NUL in an argument
                 message = f"The engine cannot be reached: {error}."
             except EngineError as error:
                 self._give_up(str(error))
@@ -155,7 +155,10 @@ class EngineClient:
                 self._disconnect()
             self._num_crashes += 1
             if self._num_crashes >= MAX_CRASHES:
-                self._give_up(f"{message} It was started {MAX_CRASHES} times in vain.")
+                self._give_up(
+                    f"{message} It was started {MAX_CRASHES} times in vain, "
+                    f"its log is {self._log_path()}."
+                )
                 return
             logger.warning("%s %s", message, self._exit_code())
             self._fail_sent(message)

@@ -166,6 +166,13 @@ class SeedServer(LanguageServer):
         self.window_log_message(types.LogMessageParams(types.MessageType.Warning, message))
 
 
+def _project_folder(params: types.InitializeParams) -> Path | None:
+    """The first folder that the editor has open, if it is on this machine's disk."""
+    folders = params.workspace_folders or []
+    path = to_fs_path(folders[0].uri if folders else params.root_uri or "")
+    return Path(path) if path else None
+
+
 def _position(position: types.Position) -> Position:
     return Position(position.line, position.character)
 
@@ -189,9 +196,7 @@ def make_server(
     def initialize(params: types.InitializeParams) -> None:
         server.documents.encoding = _ENCODINGS[server.workspace.position_encoding or "utf-16"]
         if resolve is not None:
-            folder = to_fs_path(params.root_uri or "")
-            project = Path(folder) if folder else None
-            server.configure(*resolve(params.initialization_options, project))
+            server.configure(*resolve(params.initialization_options, _project_folder(params)))
 
     @server.feature(types.INITIALIZED)
     async def initialized(_: types.InitializedParams) -> None:
@@ -229,7 +234,7 @@ def make_server(
         params: types.InlineCompletionParams,
     ) -> list[types.InlineCompletionItem]:
         document = server.documents.get(params.text_document.uri)
-        if document is None or server.is_refused(document.uri):
+        if server.is_refused(params.text_document.uri) or document is None:
             return []
         offer = await server.completions.request(
             take_snapshot(document, _position(params.position))

@@ -15,11 +15,17 @@ from tests.e2e.editors import LSP_MODE, NEOVIM, URI, VS_CODE, Editor, start_edit
 from tests.engines import StubPlace, eventually
 
 
-@pytest.fixture(params=[VS_CODE, NEOVIM], ids=["vscode", "neovim"])
+@pytest.fixture
 async def editor(request: pytest.FixtureRequest, place: StubPlace) -> AsyncIterator[Editor]:
-    editor = await start_editor(place, request.param)
+    """VS Code, unless a test asks for others."""
+    editor = await start_editor(place, getattr(request, "param", VS_CODE))
     yield editor
     await stop_editor(editor)
+
+
+in_both_editors = pytest.mark.parametrize(
+    "editor", [VS_CODE, NEOVIM], ids=["vscode", "neovim"], indirect=True
+)
 
 
 def parts(items: Any) -> list[tuple[str, tuple[int, int], tuple[int, int]]]:
@@ -34,6 +40,7 @@ def parts(items: Any) -> list[tuple[str, tuple[int, int], tuple[int, int]]]:
     ]
 
 
+@in_both_editors
 async def test_a_completion_arrives_in_blocks_and_only_grows(
     place: StubPlace, editor: Editor
 ) -> None:
@@ -68,6 +75,7 @@ async def test_after_the_deadline_the_first_block_is_shown(
     await eventually(lambda: place.records("cancelled"))
 
 
+@in_both_editors
 async def test_cancel_reaches_the_engine(place: StubPlace, editor: Editor) -> None:
     place.write_script(Answer(["never"], delays_ms=[60_000]))
     editor.open("x = \n")
@@ -89,6 +97,7 @@ async def test_cancel_reaches_the_engine(place: StubPlace, editor: Editor) -> No
     assert place.records("cancelled")[0]["num_sent"] == 0
 
 
+@in_both_editors
 async def test_a_newer_request_supersedes(place: StubPlace, editor: Editor) -> None:
     place.write_script(Answer(["never"], delays_ms=[60_000]), Answer(["2"]))
     editor.open("x = \ny = \n")
@@ -100,6 +109,7 @@ async def test_a_newer_request_supersedes(place: StubPlace, editor: Editor) -> N
     assert len(place.records("cancelled")) == 1
 
 
+@in_both_editors
 async def test_typing_through_asks_the_engine_nothing(place: StubPlace, editor: Editor) -> None:
     place.write_script(Answer(["foo(a)"]), Answer(["not asked"]))
     editor.open("x = \n")

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,43 +87,37 @@ async def test_a_position_outside_the_file_is_clamped(place: StubPlace, editor: 
 POSITION = {"line": 0, "character": 0}
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {},
-        None,
-        {"textDocument": {"uri": URI}, "position": POSITION},
-        {"textDocument": {"uri": URI}, "position": {"line": -1, "character": 0}, "context": {}},
-        {"textDocument": {"uri": 7}, "position": POSITION, "context": {"triggerKind": 9}},
-        {"textDocument": {"uri": URI}, "position": [0, 0], "context": {"triggerKind": 1}},
-    ],
-)
-async def test_a_senseless_request_is_refused_and_not_left_open(
-    editor: Editor, params: Any
-) -> None:
-    with pytest.raises(JsonRpcException) as error:
-        await editor.request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params)[1]
-    assert error.value.code == JsonRpcInvalidParams.CODE
-    assert error.value.data is None
-    await assert_completes(editor)
+SENSELESS_REQUESTS: list[Any] = [
+    {},
+    None,
+    {"textDocument": {"uri": URI}, "position": POSITION},
+    {"textDocument": {"uri": URI}, "position": {"line": -1, "character": 0}, "context": {}},
+    {"textDocument": {"uri": 7}, "position": POSITION, "context": {"triggerKind": 9}},
+    {"textDocument": {"uri": URI}, "position": [0, 0], "context": {"triggerKind": 1}},
+]
+SENSELESS_NOTIFICATIONS: list[tuple[str, Any]] = [
+    ("textDocument/didChange", {"textDocument": {"uri": URI, "version": 2}}),
+    ("textDocument/didOpen", {"textDocument": {"uri": URI}}),
+    ("textDocument/didClose", {"textDocument": {"uri": "file:///not/open"}}),
+    ("$/cancelRequest", {"id": "no such request"}),
+    ("seed/unheardOf", {"a": [1]}),
+    ("workspace/didChangeConfiguration", {"settings": None}),
+]
 
 
-@pytest.mark.parametrize(
-    ("method", "params"),
-    [
-        ("textDocument/didChange", {"textDocument": {"uri": URI, "version": 2}}),
-        ("textDocument/didOpen", {"textDocument": {"uri": URI}}),
-        ("textDocument/didClose", {"textDocument": {"uri": "file:///not/open"}}),
-        ("$/cancelRequest", {"id": "no such request"}),
-        ("seed/unheardOf", {"a": [1]}),
-        ("workspace/didChangeConfiguration", {"settings": None}),
-    ],
-)
-async def test_a_senseless_notification_is_ignored(
-    editor: Editor, method: str, params: Any
-) -> None:
-    editor.notify(method, params)
-    await assert_completes(editor)
+async def test_senseless_requests_are_refused_and_not_left_open(editor: Editor) -> None:
+    for params in SENSELESS_REQUESTS:
+        with pytest.raises(JsonRpcException) as error:
+            await editor.request(types.TEXT_DOCUMENT_INLINE_COMPLETION, params)[1]
+        assert error.value.code == JsonRpcInvalidParams.CODE, params
+        assert error.value.data is None, "tracebacks stay here"
+        await assert_completes(editor)
+
+
+async def test_senseless_notifications_are_ignored(editor: Editor) -> None:
+    for method, params in SENSELESS_NOTIFICATIONS:
+        editor.notify(method, params)
+        await assert_completes(editor)
 
 
 async def test_versions_may_be_anything(editor: Editor) -> None:
@@ -149,6 +144,20 @@ async def test_a_file_with_nul_bytes_gets_nothing(place: StubPlace, editor: Edit
     assert await editor.ask(0, 1) == []
     await assert_completes(editor)
     assert len(place.records("Complete")) == 1
+
+
+async def test_the_log_says_once_why_there_is_nothing(place: StubPlace, tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    editor = await start_editor(place, VS_CODE, log_file=str(log), max_file_bytes=100)
+    editor.open("\0", uri="file:///binary")
+    editor.open("x" * 101, uri="file:///large")
+    for name in ("binary", "large", "unknown") * 2:
+        assert await editor.ask(0, 0, uri=f"file:///{name}") == []
+    lines = [line for line in log.read_text().splitlines() if "no completions for" in line]
+    assert len(lines) == 3
+    for name, reason in [("binary", "NUL"), ("large", "max_file_bytes"), ("unknown", "not open")]:
+        assert any(f"file:///{name}: " in line and reason in line for line in lines)
+    await stop_editor(editor)
 
 
 async def test_five_megabytes_are_too_large_but_harmless(place: StubPlace) -> None:
