@@ -17,7 +17,7 @@ SPECIAL_TOKENS = (
     "<|repo_name|>",
     "<|file_sep|>",
 )
-_WORDS = ("return", " return", " self", "def", " in", " not", "import", " =", "):", "é", "\n\n")
+_WORDS = (" return", "return", " self", "def", " in", " not", "import", " =", "):", "é", "\n\n")
 
 
 @functools.cache

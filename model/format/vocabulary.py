@@ -5,7 +5,7 @@ encoded (`tokenizer`) nor in which order prompts put the special tokens (`prompt
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,26 +234,31 @@ def _from_folder(folder: Path) -> Vocabulary:
     added = root.get("added_tokens") or []
     if not isinstance(added, list):
         raise VocabularyError("tokenizer.json is damaged: its added tokens are no list.")
-    # Compared as text, because what stands there in a damaged file may not even be hashable.
-    added_tokens = {
-        str(token.get("content", "")): token.get("id") for token in map(_mapping, added)
-    }
-    ids = {**ordinary, **added_tokens}
-    limit = 2 * len(ids) + 1024  # a wild id must not make a table of any size
-    for token, id_ in ids.items():
-        if type(id_) is not int or not 0 <= id_ < limit:
-            raise VocabularyError(f"tokenizer.json is damaged: token {token!r} has the id {id_!r}.")
+    pairs = [(token.get("content"), token.get("id")) for token in map(_mapping, added)]
+    added_ids = _token_ids(pairs)
+    ids = _token_ids(ordinary.items()) | added_ids
+    if max(ids.values(), default=0) > 2 * len(ids) + 1024:
+        raise VocabularyError("tokenizer.json is damaged: its ids are too far apart.")
     tokens = [""] * (1 + max(ids.values(), default=-1))
     for token, id_ in ids.items():
         tokens[id_] = token
-    holes = {id_ for id_, token in enumerate(tokens) if not token}
+    holes = frozenset(id_ for id_, token in enumerate(tokens) if not token)
     return make_vocabulary(
         tokens,
         _merges(model.get("merges")),
         _splits(root.get("pre_tokenizer")),
-        added_ids=frozenset(added_tokens.values()) | holes,
+        added_ids=holes.union(added_ids.values()),
         has_whole_words=model.get("ignore_merges") is True,
     )
+
+
+def _token_ids(pairs: Iterable[tuple[Any, Any]]) -> dict[str, int]:
+    ids = {}
+    for token, id_ in pairs:
+        if not isinstance(token, str) or type(id_) is not int or id_ < 0:
+            raise VocabularyError(f"tokenizer.json is damaged: token {token!r} has the id {id_!r}.")
+        ids[token] = id_
+    return ids
 
 
 def _splits(pre_tokenizer: Any) -> list[str]:

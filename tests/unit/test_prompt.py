@@ -1,0 +1,114 @@
+"""Prompt layouts, against golden ids, and the window of text that they hold."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from model.format.prompt import LAYOUTS, Window, render, window
+from model.format.tokenizer import Tokenizer
+from model.format.vocabulary import FimTokens, Vocabulary, read_vocabulary
+from tests.tiny import tiny_vocabulary
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "prompts.json").read_text())
+FIM = FimTokens(prefix=1, suffix=2, middle=3, pad=None)
+
+
+def golden_ids(vocabulary: Vocabulary, layout: str) -> list[int]:
+    tokenizer = Tokenizer(vocabulary)
+    assert vocabulary.fim is not None
+    prefix, suffix = tokenizer.encode(GOLDEN["prefix"]), tokenizer.encode(GOLDEN["suffix"])
+    return render(layout, vocabulary.fim, prefix, suffix)
+
+
+def test_every_layout_has_golden_ids() -> None:
+    assert set(GOLDEN["tiny"]) == set(GOLDEN["qwen2.5-coder-0.5b"]) == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tiny_prompts_never_change(layout: str) -> None:
+    assert golden_ids(tiny_vocabulary(), layout) == GOLDEN["tiny"][layout]
+
+
+@pytest.mark.weights
+def test_real_prompts_never_change(weights_path: Path) -> None:
+    vocabulary = read_vocabulary(weights_path)
+    for layout in LAYOUTS:
+        assert golden_ids(vocabulary, layout) == GOLDEN["qwen2.5-coder-0.5b"][layout]
+
+
+def test_order_of_the_layouts() -> None:
+    assert render("psm", FIM, [10, 11], [20]) == [1, 10, 11, 2, 20, 3]
+    assert render("spm", FIM, [10, 11], [20]) == [1, 2, 20, 3, 10, 11]
+    assert render("psm", FIM, [], []) == [1, 2, 3]
+
+
+def test_unknown_layout_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Unknown prompt layout 'xyz'; known are psm, spm\.$"):
+        render("xyz", FIM, [], [])
+
+
+def test_short_text_is_not_cut() -> None:
+    assert window("ab\n", "\nc", max_prefix_chars=3, max_suffix_chars=2) == Window("ab\n", "\nc")
+
+
+def test_cuts_at_lines() -> None:
+    lines = "".join(f"line {index:03}\n" for index in range(100))
+    cut = window(lines + "x = ", lines, max_prefix_chars=200, max_suffix_chars=205)
+    assert cut.prefix.startswith("line ")
+    assert cut.suffix.endswith("\n")
+    assert 100 <= len(cut.prefix) <= 200
+    assert len(cut.suffix) == 198
+
+
+def test_cuts_long_lines_anywhere() -> None:
+    cut = window("x" * 1000, "y" * 1000, max_prefix_chars=100, max_suffix_chars=90)
+    assert cut == Window("x" * 100, "y" * 90)
+
+
+TEXTS = st.lists(
+    st.sampled_from(["\n", "a", "    x = 1\n", "\r\n", "word " * 9, "é漢😀"]), max_size=60
+).map("".join)
+BUDGETS = st.integers(0, 120)
+
+
+@given(TEXTS, TEXTS, BUDGETS, BUDGETS)
+@example("ab", "ab", 0, 0)
+@example("a\n", "\nb", 1, 1)
+def test_budgets_are_kept_and_used(
+    prefix: str, suffix: str, max_prefix: int, max_suffix: int
+) -> None:
+    cut = window(prefix, suffix, max_prefix_chars=max_prefix, max_suffix_chars=max_suffix)
+    assert prefix.endswith(cut.prefix)
+    assert suffix.startswith(cut.suffix)
+    assert min(len(prefix), max_prefix // 2) <= len(cut.prefix) <= max_prefix
+    assert min(len(suffix), max_suffix // 2) <= len(cut.suffix) <= max_suffix
+
+
+@given(TEXTS, st.text("ab \n", min_size=1, max_size=150), st.integers(0, 120))
+def test_typing_moves_the_left_edge_rarely(before: str, typed: str, budget: int) -> None:
+    jumps, prefix = 0, before
+    kept = window(prefix, "", max_prefix_chars=budget, max_suffix_chars=0).prefix
+    for character in typed:
+        prefix += character
+        after = window(prefix, "", max_prefix_chars=budget, max_suffix_chars=0).prefix
+        jumps += after != kept + character
+        kept = after
+    step = max(budget // 4, 1)
+    assert jumps <= len(typed) // step + 1
+
+
+@given(TEXTS, st.integers(0, 100), TEXTS)
+def test_left_edge_does_not_depend_on_the_text_at_the_cursor(
+    before: str, budget: int, changed: str
+) -> None:
+    """Replacing the last half of the budget by text of the same length moves nothing."""
+    tail = budget // 2
+    if tail == 0 or len(before) < tail:
+        return
+    other = (changed * tail + "\n" * tail)[:tail]
+    first = window(before, "", max_prefix_chars=budget, max_suffix_chars=0).prefix
+    second = window(before[:-tail] + other, "", max_prefix_chars=budget, max_suffix_chars=0).prefix
+    assert len(first) == len(second)
