@@ -63,6 +63,11 @@ def test_cuts_at_lines() -> None:
     assert len(cut.suffix) == 198
 
 
+def test_edge_that_is_a_line_start_stays() -> None:
+    line = "x" * 24 + "\n"
+    assert window(line * 10, "", max_prefix_chars=100, max_suffix_chars=0).prefix == line * 4
+
+
 def test_cuts_long_lines_anywhere() -> None:
     cut = window("x" * 1000, "y" * 1000, max_prefix_chars=100, max_suffix_chars=90)
     assert cut == Window("x" * 100, "y" * 90)

@@ -30,6 +30,13 @@ def test_special_spellings_in_text_are_text(special: str) -> None:
     assert TINY.decode(ids) == text
 
 
+def test_a_whole_word_is_never_a_special_token() -> None:
+    """Without a split, and with words that are taken whole, a spelling would be its token."""
+    vocabulary = replace(tiny_vocabulary(), splits=(), has_whole_words=True)
+    ids = Tokenizer(vocabulary).encode("<|im_end|>")
+    assert not vocabulary.special_ids.intersection(ids)
+
+
 @pytest.mark.parametrize(
     "text",
     [
