@@ -21,8 +21,8 @@ from lsp_server import __version__, wire
 from lsp_server.settings import PREFIX, Settings
 
 SERVER_COMMAND = (sys.executable, "-I", "-m", "lsp_server", "--stdio")
-SILENCE_S = 2.0
-"""An answer that was complete at once is followed by no update; after so long we believe it."""
+_LEAST_SILENCE_S = 1.5
+_MOST_SILENCE_S = 10.0
 
 
 class LoopbackError(Exception):
@@ -90,7 +90,11 @@ class Loopback(LanguageClient):
         return uri
 
     async def complete(self, uri: str, position: types.Position) -> AsyncIterator[Growth]:
-        """Ask once and follow the prediction until it is done."""
+        """Ask once and follow the prediction until it is done.
+
+        An answer that was complete at once is followed by no update, so a silence of twice the time
+        to the first text ends it too.
+        """
         start = time.perf_counter()
         reply = await self.text_document_inline_completion_async(
             types.InlineCompletionParams(
@@ -102,10 +106,12 @@ class Loopback(LanguageClient):
         items = reply.items if isinstance(reply, types.InlineCompletionList) else reply or []
         if not items:
             return
-        yield Growth(_inserted(items[0]), 1000 * (time.perf_counter() - start))
+        first_s = time.perf_counter() - start
+        silence_s = min(max(2 * first_s, _LEAST_SILENCE_S), _MOST_SILENCE_S)
+        yield Growth(_inserted(items[0]), 1000 * first_s)
         while True:
             try:
-                update = await asyncio.wait_for(self.updates.get(), SILENCE_S)
+                update = await asyncio.wait_for(self.updates.get(), silence_s)
             except TimeoutError:
                 return
             if update.uri == uri:
