@@ -22,7 +22,7 @@ class Editor(RuleBasedStateMachine):
         self.session = Session()
         self.text, self.cursor, self.version = "ab\n", 0, 1
         self.ids = map(str, itertools.count(1))
-        self.open_replies: set[str] = set()
+        self.open_replies: dict[str, Snapshot] = {}  # with what they were asked for
         self.engine: dict[str, str] = {}  # running requests and their text so far
         self.origins: dict[str, Snapshot] = {}
         self.predicted: dict[str, str] = {}
@@ -44,9 +44,9 @@ class Editor(RuleBasedStateMachine):
                 case Stop(request_id):
                     del self.engine[request_id]  # was running
                 case Reply(reply_id, offer):
-                    self.open_replies.remove(reply_id)  # was open: answered exactly once
+                    asked_for = self.open_replies.pop(reply_id)  # answered exactly once
                     if offer is not None:
-                        assert offer.snapshot == self.snapshot(), "a reply is for cursor and text"
+                        assert offer.snapshot == asked_for
                         assert offer.text.strip()
                         self.show(offer)
                 case Update(offer):
@@ -93,14 +93,14 @@ class Editor(RuleBasedStateMachine):
     @rule()
     def ask(self) -> None:
         reply_id = next(self.ids)
-        self.open_replies.add(reply_id)
+        self.open_replies[reply_id] = self.snapshot()
         self.carry_out(self.session.request(reply_id, self.snapshot()))
-        assert self.open_replies <= {reply_id}, "the older request was superseded"
+        assert self.open_replies.keys() <= {reply_id}, "the older request was superseded"
 
     @precondition(lambda self: self.open_replies)
     @rule()
     def cancel(self) -> None:
-        reply_id = self.open_replies.pop()
+        reply_id, _ = self.open_replies.popitem()
         self.carry_out(self.session.cancel(reply_id))
         assert not self.engine
 
