@@ -47,15 +47,15 @@ class Hole:
 HOLES = (
     Hole(
         "the rest of a line",
-        "fnmatch",
-        "    name = os.path.normcase(name)\n    pat = os.path.normcase(pat)\n    return ",
-        "fnmatchcase(name, pat)",
+        "json.scanner",
+        "        elif nextchar == '[':\n            return ",
+        "parse_array((string, idx + 1), _scan_once)",
     ),
     Hole(
         "the arguments of a call",
-        "sched",
-        "        time = self.timefunc() + delay\n        return self.enterabs(",
-        "time, priority, action, argument, kwargs",
+        "bisect",
+        "    if key is None:\n        lo = bisect_left(",
+        "a, x, lo, hi",
     ),
     Hole(
         "the body of a loop",
@@ -64,6 +64,7 @@ HOLES = (
         _BODY.removesuffix("\n"),
     ),
 )
+"""Short modules: without a cache, a prompt costs time in proportion to its length."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def cut_hole(hole: Hole, folder: Path) -> Task | None:
         return None
     offset = start + len(hole.before)
     text = source[:offset] + source[offset + len(hole.original) :]
-    path = folder / f"{hole.module}.py"
+    path = Path(tempfile.mkdtemp(dir=folder)) / Path(spec.origin).name
     path.write_text(text, encoding="utf-8")
     return Task(hole, path, text, offset)
 

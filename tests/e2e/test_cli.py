@@ -160,7 +160,7 @@ def test_json_record_of_a_scripted_engine(tmp_path: Path, monkeypatch: pytest.Mo
     assert json.loads(json.dumps(record)) == record
 
 
-@pytest.mark.parametrize("hole", HOLES, ids=lambda hole: hole.module)
+@pytest.mark.parametrize("hole", HOLES, ids=lambda hole: hole.title)
 def test_demo_cuts_holes_that_fit_back(hole: Hole, tmp_path: Path) -> None:
     task = cut_hole(hole, tmp_path)
     assert task is not None, f"this Python's {hole.module} reads differently"
@@ -222,5 +222,5 @@ def test_doctor_with_real_weights(weights_path: Path) -> None:
 def test_demo_streams_every_hole(weights_path: Path) -> None:
     done = seed_lsp("demo", timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "return fnmatchcase(name, pat)" in done.stdout
+    assert "return parse_array((string, idx + 1), _scan_once)" in done.stdout
     assert "3 completions" in done.stdout
