@@ -101,6 +101,18 @@ def test_versions_agree() -> None:
     assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_every_dependency_has_its_reason() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    lines = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    reasons = (ROOT / "docs" / "decisions.md").read_text()
+    for line in lines:
+        name = re.split(r"[<>=; ]", line)[0]
+        plugin = name.removeprefix("pytest-")
+        is_grammar = name.startswith("tree-sitter-")
+        assert is_grammar or name in reasons or plugin in reasons, name
+
+
 def test_ci_runs_the_tests_command_of_the_readme() -> None:
     text = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in text
