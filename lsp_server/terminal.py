@@ -84,7 +84,8 @@ class CompletionView:
         if not self._is_streaming:
             self._out.print(Text(finished.text, "bold green"), end="")
         self._out.print(Text(head_lines(self._snapshot.suffix), "dim"))
-        Console(stderr=True, highlight=False).print(describe_cost(finished), style="cyan")
+        costs = Console(stderr=True, highlight=False, soft_wrap=True)
+        costs.print(describe_cost(finished), style="cyan")
 
     def close(self) -> None:
         """Take the status line away."""
