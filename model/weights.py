@@ -69,6 +69,7 @@ class Source(Protocol):
         """Rows `begin` … `end` - 1 of a tensor, on the CPU, in any float type."""
 
 
+@torch.inference_mode(mode=False)  # the mode is per thread, and threads fill the parameters
 def load_model(
     path: Path,
     *,

@@ -1,0 +1,245 @@
+"""The engine against the reference sampler, on the debug model with a random adapter."""
+
+import functools
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.adapter import Adapter, AdapterConfig
+from model.config import NAMED
+from model.format.plan import HolePlan
+from model.format.prompt import render
+from model.format.tokenizer import Tokenizer
+from model.network import Transformer
+from sampler.denoise import generate
+from sampler.engine import Engine, EngineSettings
+from sampler.messages import BlockCommitted, Complete, Failed, Finished
+from sampler.output import Output
+from sampler.policy import UnmaskPolicy
+from sampler.runner import Runner
+from tests.tiny import tiny_vocabulary
+
+CONFIG = NAMED["debug"]
+VOCABULARY = tiny_vocabulary()
+TOKENIZER = Tokenizer(VOCABULARY)
+END_IDS = VOCABULARY.end_ids | VOCABULARY.special_ids
+ANYTHING = HolePlan("text", "block", 100, "", "", "", "")
+MODES = ["ar", "exact", "balanced", "fast"]
+TEXT = st.text("ab (\n):=é😀", max_size=40)
+
+
+@functools.cache
+def model(has_adapter):
+    torch.manual_seed(7)
+    network = Transformer(CONFIG).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        # Large weights: sharp logits without near ties, so that rounding decides nothing.
+        parameter.mul_(3.0) if parameter.dim() > 1 else None
+    network.head.weight[sorted(END_IDS)] *= 0.2  # long completions
+    if has_adapter:
+        network.adapter = Adapter(CONFIG, AdapterConfig(4, 8.0)).requires_grad_(False)
+        network.adapter.start_mask_at(network.embedding.weight)
+        network.adapter.randomize()
+    return network
+
+
+def make_engine(has_adapter=True, **fields):
+    fields = {"num_positions": 400, "prefill_chunk": 16, "block_size": 6, **fields}
+    return Engine(Runner(model(has_adapter)), VOCABULARY, TOKENIZER, EngineSettings(**fields))
+
+
+def complete(engine, request):
+    """Run one request to its end; checks that the blocks add up to the text."""
+    assert engine.submit(request) == []
+    events = []
+    while engine.has_work:
+        events += engine.step()
+    engine.cache.check_integrity()
+    *blocks, last = events
+    assert isinstance(last, Finished), last
+    assert "".join(block.text for block in blocks) == last.text
+    return last
+
+
+def ask(prefix, suffix, mode="exact", max_new_tokens=30, **fields):
+    return Complete(
+        "1", "d", prefix, suffix, ANYTHING, mode=mode, max_new_tokens=max_new_tokens, **fields
+    )
+
+
+def reference(request, policy, max_steps, has_adapter=True):
+    """Tokens of the reference sampler and the text that they make."""
+    context = render(
+        request.layout,
+        VOCABULARY.fim,
+        TOKENIZER.encode(request.prefix),
+        TOKENIZER.encode(request.suffix),
+    )
+    result = generate(
+        model(has_adapter),
+        context,
+        mode=request.mode,
+        block_size=6,
+        max_new_tokens=request.max_new_tokens,
+        end_ids=END_IDS,
+        policy=policy,
+        max_steps=max_steps,
+    )
+    output = Output(TOKENIZER, END_IDS, request.plan, request.max_new_tokens)
+    for token in result.tokens:
+        if output.stop is None:
+            output.push([token])
+    return output
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    prefix=TEXT,
+    suffix=TEXT,
+    mode=st.sampled_from(MODES),
+    layout=st.sampled_from(["spm", "psm"]),
+    policy=st.sampled_from(
+        [UnmaskPolicy(), UnmaskPolicy("top_k", count=2), UnmaskPolicy(order_window=2)]
+    ),
+    max_steps=st.integers(1, 4),
+)
+def test_the_engine_gives_the_text_of_the_reference(
+    prefix, suffix, mode, layout, policy, max_steps
+):
+    request = ask(prefix, suffix, mode, layout=layout)
+    engine = make_engine(policy=policy, max_steps=max_steps)
+    expected = reference(request, policy, max_steps)
+    finished = complete(engine, request)
+    assert finished.text == expected.shown
+    assert finished.stop == expected.stop
+    assert finished.stats.tokens == expected.num_tokens
+
+
+@settings(max_examples=40, deadline=None)
+@given(prefix=TEXT, suffix=TEXT, has_adapter=st.booleans(), block_size=st.integers(1, 9))
+def test_exact_is_ar_whatever_is_proposed(prefix, suffix, has_adapter, block_size):
+    engine = make_engine(has_adapter, block_size=block_size)
+    exact = complete(engine, ask(prefix, suffix, "exact"))
+    plain = complete(make_engine(has_adapter), ask(prefix, suffix, "ar"))
+    assert (exact.text, exact.stop, exact.stats.tokens) == (
+        plain.text,
+        plain.stop,
+        plain.stats.tokens,
+    )
+
+
+def test_the_properties_above_see_real_text():
+    """Guards against a debug model that ends every hole at once."""
+    lengths = [
+        complete(make_engine(), ask("a" * n, "b", "exact")).stats.tokens for n in range(1, 11)
+    ]
+    assert sum(lengths) > 100
+
+
+@settings(max_examples=25, deadline=None)
+@given(texts=st.lists(st.tuples(TEXT, TEXT, st.sampled_from(["ar", "exact"])), max_size=6))
+def test_a_warm_cache_never_changes_a_result(texts):
+    warm = make_engine(num_sequences=2)
+    for prefix, suffix, mode in texts:
+        request = ask(prefix, suffix, mode)
+        assert complete(warm, request).text == complete(make_engine(), request).text
+
+
+def test_the_same_request_again_costs_no_forward():
+    for has_adapter in (True, False):
+        engine = make_engine(has_adapter)
+        first = complete(engine, ask("def f(a):\n", "\nend"))
+        before = engine.runner.num_forwards
+        again = complete(engine, ask("def f(a):\n", "\nend"))
+        assert again.text == first.text
+        assert again.stats.prefill_tokens == 0
+        # All but the last, possibly partly accepted, block comes from the cache.
+        assert engine.runner.num_forwards - before <= 4 + 1
+    assert again.stats.forwards <= 1
+
+
+def test_typing_recomputes_the_tail_only():
+    engine = make_engine()
+    prefix, suffix = "ab = (a)\n" * 8, "\n" + "b = a\n" * 8
+    complete(engine, ask(prefix, suffix))
+    typed = complete(engine, ask(prefix + "r", suffix))
+    assert typed.stats.prefill_tokens <= 8
+    erased = complete(engine, ask(prefix[:-1], suffix))
+    assert erased.stats.prefill_tokens <= 8
+
+
+def test_a_seeded_draft_is_verified_even_in_mode_fast():
+    text = "abcabcabcabc"
+    expected = complete(make_engine(has_adapter=False), ask(text, "", "ar")).text
+    for mode in ("exact", "balanced", "fast"):
+        assert complete(make_engine(has_adapter=False), ask(text, "", mode)).text == expected
+
+
+@pytest.mark.parametrize("num_steps_before", range(8))
+def test_after_cancel_no_forward_starts(num_steps_before):
+    engine = make_engine()
+    engine.submit(ask("a" * 60, "b" * 20))
+    for _ in range(num_steps_before):
+        engine.step()
+    before = engine.runner.num_forwards
+    engine.cancel("1")
+    while engine.has_work:
+        engine.step()
+    assert engine.step() == []
+    assert engine.runner.num_forwards == before
+    engine.cache.check_integrity()
+    request = ask("a" * 60, "b" * 20)
+    assert complete(engine, request).text == complete(make_engine(), request).text
+
+
+def test_a_newer_request_for_a_document_supersedes_the_older():
+    engine = make_engine()
+    engine.submit(ask("a", ""))
+    engine.step()
+    newer = Complete("2", "d", "b", "", ANYTHING)
+    other = Complete("3", "e", "b", "", ANYTHING)
+    (failed,) = engine.submit(newer)
+    assert isinstance(failed, Failed)
+    assert failed.request_id == "1"
+    assert engine.submit(other) == []
+    events = []
+    while engine.has_work:
+        events += engine.step()
+    assert {event.request_id for event in events} == {"2", "3"}
+
+
+def test_a_spent_budget_gives_the_best_text_so_far():
+    engine = make_engine()
+    finished = complete(engine, ask("a" * 60, "", budget_ms=0.0))
+    assert (finished.text, finished.stop) == ("", "budget")
+    assert finished.stats.prefill_tokens == 0
+
+    engine.submit(ask("a" * 60, "", "ar", max_new_tokens=200, budget_ms=60.0))
+    events = []
+    while not any(isinstance(event, BlockCommitted) for event in events):
+        events += engine.step()
+    time.sleep(0.06)
+    while engine.has_work:
+        events += engine.step()
+    assert events[-1].stop == "budget"
+    assert events[-1].text
+
+
+def test_long_texts_are_cut_to_the_window():
+    engine = make_engine(num_positions=120)
+    finished = complete(engine, ask("é😀(" * 3000, "é😀(" * 3000, max_new_tokens=50))
+    assert finished.stats.prefill_tokens <= 120 - 50 - 6
+
+
+def test_impossible_requests_fail_in_one_sentence():
+    engine = make_engine()
+    engine.submit(ask("a", "", max_new_tokens=10_000))
+    (failed,) = engine.step()
+    assert "too many for a context window" in failed.message
+    engine.submit(ask("a", "", layout="nonsense"))
+    (failed,) = engine.step()
+    assert "psm" in failed.message
+    assert complete(engine, ask("a", "")).text is not None
