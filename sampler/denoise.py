@@ -81,10 +81,10 @@ def generate(
     committed = list(context)
     device = next(model.parameters()).device
     has_drafts = model.adapter is not None and mode != "ar"
-    num_slots = block_size if has_drafts else 1
 
     first = int(model(torch.tensor([committed], device=device))[0, -1].argmax())
     while True:
+        num_slots = min(block_size if has_drafts else 1, max_new_tokens - len(result.tokens))
         canvas = Canvas.masked(len(committed), first, num_slots, model.config.mask_id, device)
         context_T = torch.tensor(committed, device=device)
 
