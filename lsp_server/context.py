@@ -36,7 +36,7 @@ def build_request(snapshot: Snapshot, settings: Settings, request_id: str) -> Co
         document=snapshot.uri,
         prefix=prefix,
         suffix=suffix,
-        plan=plan_hole(prefix, suffix, snapshot.language, max_lines=settings.max_lines),
+        plan=plan_hole(snapshot.language, prefix, suffix, max_lines=settings.max_lines),
         mode=settings.mode,
         layout=settings.layout,
         max_new_tokens=settings.max_new_tokens,

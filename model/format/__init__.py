@@ -1,1 +1,1 @@
-"""Text format of the model: vocabulary, tokenizer, prompt layouts, hole planner. Never loads torch."""
+"""Text format of the model: vocabulary, tokenizer, prompts, hole planner. Never loads torch."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 HoleKind = Literal["line", "block", "string", "comment"]
-"""`line`: rest of one line of code · `block`: one or more whole lines · the other two: inside one."""
+"""`line`: rest of one line of code · `block`: whole lines · the other two: inside one of these."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,15 @@ class HolePlan:
     kind: HoleKind
     max_lines: int
     indent: str
-    """Leading whitespace that a new line of this hole starts with."""
+    """Leading whitespace that the lines of this hole have at least. Where it is empty but the first
+    line comes indented, the end of that indentation ends the hole."""
     line_prefix: str
     """The cursor's line, before the cursor."""
     line_suffix: str
     """The cursor's line, after the cursor, without its line break."""
     next_line: str
-    """First line after the cursor's line that is not blank, without its line break; empty at the end."""
+    """First line after the cursor's that is not blank, without its line break; empty at the end."""
     open_brackets: str = ""
-    """Openers still open at the cursor, outermost first, e.g. `({`."""
-    closed_after: str = ""
-    """The tail of `open_brackets` whose closers already stand right after the cursor."""
+    """Openers before the cursor that enclose it, outermost first, e.g. `({`."""
+    is_closed: tuple[bool, ...] = ()
+    """For each of `open_brackets`, whether its closer already stands after the cursor."""

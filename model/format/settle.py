@@ -70,6 +70,7 @@ def _end_of_block(generated: str, plan: HolePlan, scan: "_Scan") -> tuple[int, _
     """Where the block ends: before a dedent, before the repeated suffix, after `max_lines`."""
     limit = len(generated) if scan.doubled is None else scan.doubled
     minimum = _width(plan.indent)
+    is_first = True
     num_lines, begin = 0, 0
     while begin <= limit:
         found = generated.find("\n", begin, limit)
@@ -80,8 +81,12 @@ def _end_of_block(generated: str, plan: HolePlan, scan: "_Scan") -> tuple[int, _
         if whole.strip():
             is_continued = begin == 0 and bool(plan.line_prefix.strip())
             is_inside = scan.depth_at(begin) > 0 or begin in scan.closing_lines
-            if not is_continued and not is_inside and _width(_indent_of(whole)) < minimum:
+            width = _width(_indent_of(whole))
+            if not is_continued and not is_inside and width < minimum:
                 return begin, "end_of_hole"
+            if is_first and not is_continued and minimum == 0:
+                minimum = min(width, 1)
+            is_first = False
             if is_complete and _repeats(whole, plan):
                 return begin, "end_of_hole"
         if begin > 0 or line.strip():
@@ -165,11 +170,11 @@ def _scan(generated: str, plan: HolePlan) -> _Scan:
     """Follow brackets through `generated`, past strings and comments."""
     if plan.kind in ("string", "comment"):
         return _Scan(None, [], [0] * (len(generated) + 1), frozenset())
-    outer, num_closed_after = list(plan.open_brackets), len(plan.closed_after)
+    outer = list(zip(plan.open_brackets, plan.is_closed, strict=True))
     stack: list[str] = []
-    depths, closing_lines = [], []
-    line_begin, num_outer_closed = 0, 0
-    skip_until = 0
+    depths: list[int] = []
+    closing_lines: list[int] = []
+    line_begin, num_outer_closed, skip_until = 0, 0, 0
     doubled = None
     for index, character in enumerate(generated):
         depths.append(len(stack) - num_outer_closed)
@@ -186,8 +191,8 @@ def _scan(generated: str, plan: HolePlan) -> _Scan:
             if stack:
                 if stack[-1] == _CLOSERS[character]:
                     stack.pop()
-            elif outer and outer[-1] == _CLOSERS[character]:
-                if num_outer_closed < num_closed_after:
+            elif outer and outer[-1][0] == _CLOSERS[character]:
+                if outer[-1][1]:
                     doubled = index
                     break
                 outer.pop()

@@ -20,7 +20,7 @@ from sampler.messages import (
     encode,
 )
 
-PLAN = HolePlan("python", "block", 12, "    ", "", "", "return x", "({", "{")
+PLAN = HolePlan("python", "block", 12, "    ", "", "", "return x", "({", (False, True))
 MESSAGES = [
     Hello("test"),
     Complete("1", "file:///a.py", "def f(😀\ud83d\r\n", "\u2028\x00", PLAN, mode="fast"),
