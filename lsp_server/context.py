@@ -4,8 +4,7 @@ Pure. The context is the hole's own document; the engine cuts it to its window. 
 nor tokens.
 """
 
-from lsp_server.documents import Document
-from lsp_server.edits import with_line_breaks
+from lsp_server.documents import LINE_BREAK, Document
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot
 from model.format.syntax import plan_hole
@@ -29,8 +28,8 @@ def build_request(snapshot: Snapshot, settings: Settings, request_id: str) -> Co
     The engine sees `\\n` for every line break, as the model did in training; the session writes the
     answer with the document's own.
     """
-    prefix = with_line_breaks(snapshot.prefix, "\n")
-    suffix = with_line_breaks(snapshot.suffix, "\n")
+    prefix = LINE_BREAK.sub("\n", snapshot.prefix)
+    suffix = LINE_BREAK.sub("\n", snapshot.suffix)
     return Complete(
         request_id=request_id,
         document=snapshot.uri,
