@@ -289,8 +289,9 @@ def back_off_s(num_crashes: int) -> float:
 
 
 def socket_name(command: Sequence[str]) -> str:
-    """Equal for clients that may share an engine: same command, version and protocol."""
-    identity = json.dumps([list(command), __version__, PROTOCOL_VERSION])
+    """Equal for clients that may share an engine: same environment, flags, version and protocol."""
+    # `python` and `python3` of one environment are the same interpreter: its prefix counts.
+    identity = json.dumps([sys.prefix, list(command[1:]), __version__, PROTOCOL_VERSION])
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

@@ -87,8 +87,13 @@ async def test_windows_share_one_engine(place: StubPlace) -> None:
     await asyncio.gather(*(client.close() for client in clients))
 
 
-async def test_other_settings_other_engine(place: StubPlace) -> None:
+def test_other_settings_other_engine(place: StubPlace) -> None:
     assert socket_path([*place.command, "--block-size", "4"]) != socket_path(place.command)
+
+
+def test_another_name_of_the_same_interpreter_finds_the_same_engine(place: StubPlace) -> None:
+    interpreter, *flags = place.command
+    assert socket_path([f"{interpreter}3", *flags]) == socket_path(place.command)
 
 
 async def test_leaving_a_request_cancels_it_in_the_engine(
