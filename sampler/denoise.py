@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from model.format.healing import Continuations
 from model.network import Transformer
 from sampler.canvas import Canvas, reveal
 from sampler.messages import Mode
@@ -62,6 +63,8 @@ def generate(
     policy: UnmaskPolicy | None = None,
     max_steps: int = 4,
     delta: float = 0.5,
+    required: bytes = b"",
+    continuations: Continuations | None = None,
 ) -> Generated:
     """Continue `context` by at most `max_new_tokens` tokens.
 
@@ -75,6 +78,8 @@ def generate(
         policy: which slots a denoising step reveals.
         max_steps: denoising steps per block; the last one reveals whatever is still masked.
         delta: acceptance ratio of mode `balanced`.
+        required: bytes that the first tokens have to spell (token healing), one token a forward.
+        continuations: which tokens go on in a given way; needed if something is required.
     """
     policy = policy or UnmaskPolicy()
     result = Generated()
@@ -82,9 +87,16 @@ def generate(
     device = next(model.parameters()).device
     has_drafts = model.adapter is not None and mode != "ar"
 
-    first = int(model(torch.tensor([committed], device=device))[0, -1].argmax())
+    logits_V = model(torch.tensor([committed], device=device))[0, -1]
     while True:
+        first = int(logits_V.argmax())
         num_slots = min(block_size if has_drafts else 1, max_new_tokens - len(result.tokens))
+        if required:
+            assert continuations is not None
+            ids = torch.from_numpy(continuations.of(required)).to(device)
+            first = int(ids[logits_V[ids].argmax()])
+            required = required[len(continuations.spelling(first)) :]
+            num_slots = 1  # a token that heals is not drafted behind
         canvas = Canvas.masked(len(committed), first, num_slots, model.config.mask_id, device)
         context_T = torch.tensor(committed, device=device)
 
@@ -109,7 +121,7 @@ def generate(
         result.num_forwards += 1
         logits_LV = logits_BTV[0, len(committed) :]
         accepted = num_accepted(mode, canvas.tokens_L[1:], logits_LV[:-1], delta)
-        first = int(logits_LV[accepted].argmax())
+        logits_V = logits_LV[accepted]
         for token in canvas.tokens_L[: accepted + 1].tolist():
             committed.append(token)
             result.tokens.append(token)

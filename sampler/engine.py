@@ -9,11 +9,14 @@ generates is `sampler.denoise`.
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from model.format.healing import Continuations, split_last
 from model.format.prompt import render, window
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
@@ -109,6 +112,7 @@ class Engine:
         )
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
+        self._continuations = Continuations(vocabulary, tokenizer)
         self._tasks: deque[_Task] = deque()
 
     @property
@@ -171,29 +175,30 @@ class Engine:
     def _generate(self, task: _Task) -> Iterator[list[Event]]:
         """All work for one request; yields after each forward, at last with `output.stop` set."""
         request, output = task.request, task.output
-        context = self._context(request)
+        context, output.required = self._context(request)
         sequence, num_cached = self.cache.acquire(context)
-        yield from self._prefill(task, sequence, context, num_cached)
-        length = len(context)
-        if task.is_over_budget():
-            yield task.emit(output.finish("budget"))
-
-        fresh = [_known(sequence.next_token(length))]
+        length, fresh = yield from self._prefill(task, sequence, context, num_cached)
+        is_healing = output.required != "" and len(fresh) == 1
         while True:
             # Slot 0 of the next canvas is the AR token: settled, so shown before its own forward.
             events = task.emit(output.push(fresh))
             if output.stop is None:
-                num_slots = self._num_slots(request.mode, output, length)
+                # A token that heals is not drafted behind, whether or not prefill has guessed it.
+                is_single = is_healing or request.mode == "ar"
+                num_slots = self._num_slots(
+                    1 if is_single else self.settings.block_size, task, length
+                )
                 stop: Stop | None = "limit" if num_slots == 0 else None
                 stop = "budget" if task.is_over_budget() else stop
                 if stop is not None:
                     events += task.emit(output.finish(stop))
             yield events
 
-            replayed = self._replay(request.mode, sequence, length)
+            replayed = self._replay(request.mode, sequence, length, fresh[-1], output)
             if replayed:
                 length += len(replayed)
                 fresh = replayed
+                is_healing = False
                 continue
             sequence.truncate(length)
             canvas, has_seeds = self._new_canvas(request.mode, sequence, fresh[-1], num_slots)
@@ -211,35 +216,76 @@ class Engine:
             drafts, following = self._commit(task, sequence, canvas, mode)
             length += 1 + len(drafts)
             fresh = [*drafts, following]
+            is_healing = output.required_left != b""
 
     def _prefill(
         self, task: _Task, sequence: CachedSequence, context: list[int], num_cached: int
-    ) -> Iterator[list[Event]]:
-        """Write K/V of the uncached tail of the context, chunk by chunk, and learn its AR token."""
-        if num_cached < len(context) or sequence.next_token(num_cached) is None:
-            num_cached = min(num_cached, len(context) - 1)
+    ) -> Generator[list[Event], None, tuple[int, list[int]]]:
+        """Write K/V of the uncached tail of the context, chunk by chunk.
+
+        Where the context's last token has to be healed, it is only a draft: one forward scores it
+        and, as it mostly is what the model prefers, what follows it too.
+
+        Returns the number of settled tokens in the cache and the first tokens of the output, of
+        which all but the last are in the cache.
+        """
+        required = task.output.required
+        num_settled = len(context) - 1 if required else len(context)
+        choice = None
+        if required and num_cached >= num_settled and sequence.healed is not None:
+            *key, token = sequence.healed
+            choice = token if key == [num_settled, required] else None
+        is_needed = choice == context[-1] if choice is not None else True
+        following = sequence.next_token(num_cached) if num_cached == len(context) else None
+        if is_needed and (following is None or (required and choice is None)):
+            num_logits = 2 if required else 1
+            num_cached = min(num_cached, len(context) - num_logits)
             sequence.truncate(num_cached)
+            logits_RV = yield from self._prefill_tail(task, sequence, context, num_logits)
+            following = sequence.next_token(len(context))
+            if required:
+                choice = self._choose(logits_RV[0], required.encode())
+                sequence.healed = (num_settled, required, choice)
         task.cached_tokens = num_cached
-        chunk = self.settings.prefill_chunk
-        for begin in range(num_cached, len(context), chunk):
+        if not required:
+            return len(context), [_known(following)]
+        if choice == context[-1]:
+            return len(context), [choice, _known(following)]
+        return num_settled, [_known(choice)]
+
+    def _prefill_tail(
+        self, task: _Task, sequence: CachedSequence, context: list[int], num_logits: int
+    ) -> Generator[list[Event], None, Tensor]:
+        begin, chunk = len(sequence.tokens), self.settings.prefill_chunk
+        while True:
             if task.is_over_budget():
                 yield task.emit(task.output.finish("budget"))
-            tokens = context[begin : begin + chunk]
+            # The rows that get logits stay in one chunk.
+            is_last = len(context) - begin <= chunk + num_logits
+            tokens = context[begin:] if is_last else context[begin : begin + chunk]
             started = time.perf_counter()
-            self.runner.prefill(sequence, tokens, is_last=begin + chunk >= len(context))
+            logits_RV = self.runner.prefill(sequence, tokens, num_logits if is_last else 0)
             task.prefill_ms += (time.perf_counter() - started) * 1000
             task.prefill_tokens += len(tokens)
+            begin += len(tokens)
+            if is_last:
+                return logits_RV
             yield []
 
-    def _context(self, request: Complete) -> list[int]:
-        """Prompt tokens, cut so that a full completion still fits behind them.
+    def _choose(self, logits_V: Tensor, required: bytes) -> int:
+        """The most likely token among those that spell `required` or begin to."""
+        ids = torch.from_numpy(self._continuations.of(required)).to(logits_V.device)
+        return int(ids[logits_V[ids].argmax()])
+
+    def _context(self, request: Complete) -> tuple[list[int], str]:
+        """Prompt tokens, and the text of the last one if the output has to spell that again.
 
         Characters are cut first, at stable places (`window`); dense text that still has too many
-        tokens is cut again by half.
+        tokens is cut again by half, so that a full completion always fits behind the prompt.
         """
         settings = self.settings
         room = settings.num_positions - request.max_new_tokens - settings.block_size
-        if room < 1:
+        if room < 8:
             raise ValueError(
                 f"max_new_tokens is {request.max_new_tokens}, too many for a context window of "
                 f"{settings.num_positions} tokens."
@@ -252,38 +298,44 @@ class Engine:
                 max_prefix_chars=max_prefix,
                 max_suffix_chars=max_suffix,
             )
-            prefix_ids = self._tokenizer.encode(cut.prefix)
+            prefix_ids, required = split_last(self._tokenizer, self._tokenizer.encode(cut.prefix))
             if self._vocabulary.fim is None:
                 context = prefix_ids
             else:
                 suffix_ids = self._tokenizer.encode(cut.suffix)
                 context = render(request.layout, self._vocabulary.fim, prefix_ids, suffix_ids)
             if not context:
+                # Nothing stands before the token that was taken off: it stays as it is.
+                context, required = self._tokenizer.encode(cut.prefix), ""
+            elif required:
+                context = [*context, self._tokenizer.encode(cut.prefix)[-1]]
+            if not context:
                 raise ValueError("This model knows no fill-in-the-middle and the prefix is empty.")
             if len(context) <= room:
-                return context
+                return context, required
             max_prefix, max_suffix = max_prefix // 2, max_suffix // 2
 
-    def _num_slots(self, mode: Mode, output: Output, length: int) -> int:
+    def _num_slots(self, block_size: int, task: _Task, length: int) -> int:
         """Slots of the next canvas at position `length`; 0 if the sequence is full."""
-        room = min(self.settings.num_positions - length, output.num_left + 1)
-        return min(room, 1 if mode == "ar" else self.settings.block_size)
+        return min(self.settings.num_positions - length, task.output.num_left + 1, block_size)
 
-    def _replay(self, mode: Mode, sequence: CachedSequence, length: int) -> list[int]:
-        """What an earlier request generated from here and the cache still holds.
+    def _replay(
+        self, mode: Mode, sequence: CachedSequence, length: int, settled: int, output: Output
+    ) -> list[int]:
+        """What an earlier request generated behind the token `settled` and the cache still holds.
 
         Only where the mode's text is the greedy AR text, so that a warm cache never changes a
-        result. Each returned token is the AR token after its predecessor, the first follows the
-        token that was just settled.
+        result.
         """
         replayed: list[int] = []
-        if mode not in ("ar", "exact"):
+        if mode not in ("ar", "exact") or output.required_left:
             return replayed
-        while length < len(sequence.tokens):
+        while length < len(sequence.tokens) and sequence.tokens[length] == settled:
             following = sequence.next_token(length + 1)
-            if sequence.tokens[length] != sequence.next_token(length) or following is None:
+            if following is None:
                 break
             replayed.append(following)
+            settled = following
             length += 1
         return replayed
 
@@ -312,6 +364,8 @@ class Engine:
         tokens = canvas.tokens_L[: drafts + 1].tolist()
         sequence.extend(tokens, following)
         task.accepted_drafts += drafts
+        if task.output.required_left:
+            return tokens[1:], self._choose(logits_LV[drafts], task.output.required_left)
         return tokens[1:], following[-1]
 
 

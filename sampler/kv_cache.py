@@ -22,6 +22,8 @@ class CachedSequence:
     tokens: list[int] = field(default_factory=list)
     next_tokens: list[int] = field(default_factory=list)
     """Greedy AR token after each position, where a forward has computed it, else `UNKNOWN`."""
+    healed: tuple[int, str, int] | None = None
+    """After how many tokens which text had to be spelled again, and the token chosen for that."""
     last_used: int = 0
 
     def match(self, context: Sequence[int]) -> int:
@@ -42,6 +44,8 @@ class CachedSequence:
     def truncate(self, length: int) -> None:
         """Forget all tokens from position `length` on."""
         del self.tokens[length:], self.next_tokens[length:]
+        if self.healed is not None and self.healed[0] > length:
+            self.healed = None
 
     def extend(self, tokens: Sequence[int], next_tokens: Sequence[int]) -> None:
         """Record tokens whose K/V a forward has just written behind the last one."""

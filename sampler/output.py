@@ -6,7 +6,7 @@ Knows neither model nor cache. Shown text only ever grows (`model.format.settle`
 from collections.abc import Sequence
 
 from model.format.plan import HolePlan
-from model.format.settle import settle
+from model.format.settle import Settlement, settle
 from model.format.tokenizer import TextStream, Tokenizer
 from sampler.messages import Stop
 
@@ -17,14 +17,23 @@ class Output:
     def __init__(
         self, tokenizer: Tokenizer, end_ids: frozenset[int], plan: HolePlan, max_tokens: int
     ) -> None:
+        self.required = ""
+        """Text at the cursor that the tokens spell again before anything new (token healing)."""
         self.num_tokens = 0
+        self._num_bytes = 0
         self.shown = ""
         self.stop: Stop | None = None
         self._generated = ""
+        self._tokenizer = tokenizer
         self._stream = TextStream(tokenizer)
         self._end_ids = end_ids
         self._plan = plan
         self._max_tokens = max_tokens
+
+    @property
+    def required_left(self) -> bytes:
+        """The part of `required`, in UTF-8, that no token has spelled yet."""
+        return self.required.encode()[self._num_bytes :]
 
     @property
     def num_left(self) -> int:
@@ -41,10 +50,11 @@ class Output:
             if token in self._end_ids:
                 return self.finish("end_of_hole")
             self._generated += self._stream.feed([token])
+            self._num_bytes += len(self._tokenizer.decode_bytes([token]))
             self.num_tokens += 1
             if self.num_left <= 0:
                 break
-        settlement = settle(self._generated, self._plan, is_final=False)
+        settlement = self._settle(is_final=False)
         if settlement.is_stopped:
             self.stop = settlement.stop
         elif self.num_left <= 0:
@@ -52,11 +62,20 @@ class Output:
         return self._show(settlement.text)
 
     def finish(self, stop: Stop) -> str:
-        """End here for a reason of the caller's; returns the text that was still held back."""
+        """End here for a reason of the caller's; returns the text that was still held back.
+
+        Where the model was cut off within a block, its last line is left out if there is another.
+        """
         self._generated += self._stream.flush()
-        settlement = settle(self._generated, self._plan, is_final=True)
         self.stop = stop
+        is_cut_off = stop in ("limit", "budget") and self._plan.max_lines > 1
+        settlement = self._settle(is_final=not is_cut_off)
+        if is_cut_off and not settlement.text:
+            settlement = self._settle(is_final=True)
         return self._show(settlement.text)
+
+    def _settle(self, *, is_final: bool) -> Settlement:
+        return settle(self._generated[len(self.required) :], self._plan, is_final=is_final)
 
     def _show(self, text: str) -> str:
         assert text.startswith(self.shown), "shown text must never change"

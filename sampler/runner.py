@@ -29,25 +29,24 @@ class Runner:
         )
 
     @torch.inference_mode()
-    def prefill(self, sequence: CachedSequence, tokens: list[int], *, is_last: bool) -> None:
-        """Append context tokens; the token after the last one is computed only if `is_last`."""
+    def prefill(self, sequence: CachedSequence, tokens: list[int], num_logits: int) -> Tensor:
+        """Append context tokens; returns the logits (R, V) of the last `num_logits` of them."""
         self.num_forwards += 1
         ids_BT = torch.tensor([tokens], dtype=torch.long, device=self.device)
-        rows = slice(len(tokens) - 1, len(tokens)) if is_last else slice(0, 0)
-        logits_BRV = self.model(
+        rows = slice(len(tokens) - num_logits, len(tokens))
+        logits_BRV: Tensor = self.model(
             ids_BT, cache=sequence.kv, start=len(sequence.tokens), attention="causal", rows=rows
         )
-        following = [UNKNOWN] * len(tokens)
-        if is_last:
-            following[-1] = int(logits_BRV[0, 0].argmax())
-        sequence.extend(tokens, following)
+        unknown = [UNKNOWN] * (len(tokens) - num_logits)
+        sequence.extend(tokens, unknown + logits_BRV[0].argmax(-1).tolist())
+        return logits_BRV[0]
 
     @torch.inference_mode()
     def denoise(self, sequence: CachedSequence, canvas: Canvas) -> Tensor:
         """Logits (L-1, V) for slots 1 … L-1 of the canvas, from rows 0 … L-2."""
         assert canvas.start == len(sequence.tokens)
         self.num_forwards += 1
-        logits_BRV = self.model(
+        logits_BRV: Tensor = self.model(
             canvas.tokens_L[None],
             cache=sequence.kv,
             start=canvas.start,
@@ -67,7 +66,7 @@ class Runner:
         assert canvas.start == len(sequence.tokens)
         assert not canvas.has_masked
         self.num_forwards += 1
-        logits_BRV = self.model(
+        logits_BRV: Tensor = self.model(
             canvas.tokens_L[None], cache=sequence.kv, start=canvas.start, attention="causal"
         )
         return logits_BRV[0]

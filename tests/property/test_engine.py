@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
+from model.format.healing import Continuations, split_last
 from model.format.plan import HolePlan
 from model.format.prompt import render
 from model.format.tokenizer import Tokenizer
@@ -25,6 +26,7 @@ from tests.tiny import tiny_vocabulary
 CONFIG = NAMED["debug"]
 VOCABULARY = tiny_vocabulary()
 TOKENIZER = Tokenizer(VOCABULARY)
+CONTINUATIONS = Continuations(VOCABULARY, TOKENIZER)
 END_IDS = VOCABULARY.end_ids | VOCABULARY.special_ids
 ANYTHING = HolePlan("text", "block", 100, "", "", "", "")
 MODES = ["ar", "exact", "balanced", "fast"]
@@ -72,12 +74,8 @@ def ask(prefix, suffix, mode="exact", max_new_tokens=30, **fields):
 
 def reference(request, policy, max_steps, has_adapter=True):
     """Tokens of the reference sampler and the text that they make."""
-    context = render(
-        request.layout,
-        VOCABULARY.fim,
-        TOKENIZER.encode(request.prefix),
-        TOKENIZER.encode(request.suffix),
-    )
+    prefix_ids, required = split_last(TOKENIZER, TOKENIZER.encode(request.prefix))
+    context = render(request.layout, VOCABULARY.fim, prefix_ids, TOKENIZER.encode(request.suffix))
     result = generate(
         model(has_adapter),
         context,
@@ -87,8 +85,11 @@ def reference(request, policy, max_steps, has_adapter=True):
         end_ids=END_IDS,
         policy=policy,
         max_steps=max_steps,
+        required=required.encode(),
+        continuations=CONTINUATIONS,
     )
     output = Output(TOKENIZER, END_IDS, request.plan, request.max_new_tokens)
+    output.required = required
     for token in result.tokens:
         if output.stop is None:
             output.push([token])
