@@ -48,8 +48,8 @@ HOLES = (
     Hole(
         "the rest of a line",
         "json.scanner",
-        "        elif nextchar == '[':\n            return ",
-        "parse_array((string, idx + 1), _scan_once)",
+        "        if m is not None:\n            integer, frac, exp = ",
+        "m.groups()",
     ),
     Hole(
         "the arguments of a call",

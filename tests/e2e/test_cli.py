@@ -222,5 +222,6 @@ def test_doctor_with_real_weights(weights_path: Path) -> None:
 def test_demo_streams_every_hole(weights_path: Path) -> None:
     done = seed_lsp("demo", timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "return parse_array((string, idx + 1), _scan_once)" in done.stdout
+    assert "integer, frac, exp = m.groups()" in done.stdout
+    assert "lo = bisect_left(a, x, lo, hi)" in done.stdout
     assert "3 completions" in done.stdout
