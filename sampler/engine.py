@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.format.healing import Continuations, split_last
+from model.format.healing import Continuations, split_word
 from model.format.prompt import render, window
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
@@ -175,10 +175,11 @@ class Engine:
     def _generate(self, task: _Task) -> Iterator[list[Event]]:
         """All work for one request; yields after each forward, at last with `output.stop` set."""
         request, output = task.request, task.output
-        context, output.required = self._context(request)
+        context, num_healed, output.required = self._context(request)
         sequence, num_cached = self.cache.acquire(context)
-        length, fresh = yield from self._prefill(task, sequence, context, num_cached)
-        is_healing = output.required != "" and len(fresh) == 1
+        fresh = yield from self._prefill(task, sequence, context, num_healed, num_cached)
+        length = len(context) - num_healed + len(fresh) - 1
+        is_healing = len(fresh) <= num_healed
         while True:
             # Slot 0 of the next canvas is the AR token: settled, so shown before its own forward.
             events = task.emit(output.push(fresh))
@@ -219,39 +220,39 @@ class Engine:
             is_healing = output.required_left != b""
 
     def _prefill(
-        self, task: _Task, sequence: CachedSequence, context: list[int], num_cached: int
-    ) -> Generator[list[Event], None, tuple[int, list[int]]]:
+        self,
+        task: _Task,
+        sequence: CachedSequence,
+        context: list[int],
+        num_healed: int,
+        num_cached: int,
+    ) -> Generator[list[Event], None, list[int]]:
         """Write K/V of the uncached tail of the context, chunk by chunk.
 
-        Where the context's last token has to be healed, it is only a draft: one forward scores it
-        and, as it mostly is what the model prefers, what follows it too.
+        The last `num_healed` tokens of the context are only a draft of the output's first ones: the
+        forward that writes them judges them too, and mostly they are what the model prefers.
 
-        Returns the number of settled tokens in the cache and the first tokens of the output, of
-        which all but the last are in the cache.
+        Returns the first tokens of the output, of which all but the last are in the cache.
         """
         required = task.output.required
-        num_settled = len(context) - 1 if required else len(context)
-        choice = None
-        if required and num_cached >= num_settled and sequence.healed is not None:
-            *key, token = sequence.healed
-            choice = token if key == [num_settled, required] else None
-        is_needed = choice == context[-1] if choice is not None else True
-        following = sequence.next_token(num_cached) if num_cached == len(context) else None
-        if is_needed and (following is None or (required and choice is None)):
-            num_logits = 2 if required else 1
-            num_cached = min(num_cached, len(context) - num_logits)
+        num_settled = len(context) - num_healed
+        first = sequence.recall(num_settled, required) if num_cached >= num_settled else None
+        if first is None:
+            num_cached = min(num_cached, num_settled - 1)
             sequence.truncate(num_cached)
-            logits_RV = yield from self._prefill_tail(task, sequence, context, num_logits)
-            following = sequence.next_token(len(context))
-            if required:
-                choice = self._choose(logits_RV[0], required.encode())
-                sequence.healed = (num_settled, required, choice)
+            logits_RV = yield from self._prefill_tail(task, sequence, context, num_healed + 1)
+            first, left = [], required.encode()
+            for draft, logits_V in zip(context[num_settled:], logits_RV, strict=False):
+                first.append(self._choose(logits_V, left))
+                if first[-1] != draft:
+                    break
+                left = left[len(self._continuations.spelling(draft)) :]
+            else:
+                first.append(int(logits_RV[-1].argmax()))
+            sequence.truncate(num_settled + len(first) - 1)
+            sequence.first = (num_settled, required, first)
         task.cached_tokens = num_cached
-        if not required:
-            return len(context), [_known(following)]
-        if choice == context[-1]:
-            return len(context), [choice, _known(following)]
-        return num_settled, [_known(choice)]
+        return first
 
     def _prefill_tail(
         self, task: _Task, sequence: CachedSequence, context: list[int], num_logits: int
@@ -277,8 +278,8 @@ class Engine:
         ids = torch.from_numpy(self._continuations.of(required)).to(logits_V.device)
         return int(ids[logits_V[ids].argmax()])
 
-    def _context(self, request: Complete) -> tuple[list[int], str]:
-        """Prompt tokens, and the text of the last one if the output has to spell that again.
+    def _context(self, request: Complete) -> tuple[list[int], int, str]:
+        """Prompt tokens, how many of the last ones are healed, and the text that these spell.
 
         Characters are cut first, at stable places (`window`); dense text that still has too many
         tokens is cut again by half, so that a full completion always fits behind the prompt.
@@ -298,21 +299,21 @@ class Engine:
                 max_prefix_chars=max_prefix,
                 max_suffix_chars=max_suffix,
             )
-            prefix_ids, required = split_last(self._tokenizer, self._tokenizer.encode(cut.prefix))
+            all_ids = self._tokenizer.encode(cut.prefix)
+            prefix_ids, required = split_word(self._tokenizer, all_ids)
             if self._vocabulary.fim is None:
+                if not prefix_ids:  # something has to stand before the first prediction
+                    prefix_ids, required = all_ids, ""
                 context = prefix_ids
             else:
                 suffix_ids = self._tokenizer.encode(cut.suffix)
                 context = render(request.layout, self._vocabulary.fim, prefix_ids, suffix_ids)
             if not context:
-                # Nothing stands before the token that was taken off: it stays as it is.
-                context, required = self._tokenizer.encode(cut.prefix), ""
-            elif required:
-                context = [*context, self._tokenizer.encode(cut.prefix)[-1]]
-            if not context:
                 raise ValueError("This model knows no fill-in-the-middle and the prefix is empty.")
+            healed = all_ids[len(prefix_ids) :]
+            context = [*context, *healed]
             if len(context) <= room:
-                return context, required
+                return context, len(healed), required
             max_prefix, max_suffix = max_prefix // 2, max_suffix // 2
 
     def _num_slots(self, block_size: int, task: _Task, length: int) -> int:
@@ -367,11 +368,6 @@ class Engine:
         if task.output.required_left:
             return tokens[1:], self._choose(logits_LV[drafts], task.output.required_left)
         return tokens[1:], following[-1]
-
-
-def _known(token: int | None) -> int:
-    assert token is not None, "prefill computes the token after the context"
-    return token
 
 
 def _sentence(error: Exception) -> str:

@@ -22,8 +22,9 @@ class CachedSequence:
     tokens: list[int] = field(default_factory=list)
     next_tokens: list[int] = field(default_factory=list)
     """Greedy AR token after each position, where a forward has computed it, else `UNKNOWN`."""
-    healed: tuple[int, str, int] | None = None
-    """After how many tokens which text had to be spelled again, and the token chosen for that."""
+    first: tuple[int, str, list[int]] | None = None
+    """What the last request's output began with: the length of its settled context, the text that
+    had to be spelled again, and the tokens chosen for that; see `recall`."""
     last_used: int = 0
 
     def match(self, context: Sequence[int]) -> int:
@@ -44,14 +45,24 @@ class CachedSequence:
     def truncate(self, length: int) -> None:
         """Forget all tokens from position `length` on."""
         del self.tokens[length:], self.next_tokens[length:]
-        if self.healed is not None and self.healed[0] > length:
-            self.healed = None
 
     def extend(self, tokens: Sequence[int], next_tokens: Sequence[int]) -> None:
         """Record tokens whose K/V a forward has just written behind the last one."""
         assert len(tokens) == len(next_tokens)
         self.tokens += tokens
         self.next_tokens += next_tokens
+
+    def recall(self, length: int, required: str) -> list[int] | None:
+        """First tokens of the output behind the first `length` tokens, if they are known still.
+
+        All but the last of them are held here; `required` is the text that they have to spell.
+        """
+        if self.first is not None and self.first[:2] == (length, required):
+            first = self.first[2]
+            if self.tokens[length : length + len(first) - 1] == first[:-1]:
+                return first
+        following = self.next_token(length) if length <= len(self.tokens) else None
+        return None if required or following is None else [following]
 
     def next_token(self, length: int) -> int | None:
         """Greedy AR token after the first `length` tokens, None if no forward has computed it."""

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
 
+MAX_HEALED = 5
+"""Tokens that are chosen again at most; as many are recomputed with each keystroke."""
+
 
 class Continuations:
     """All ordinary tokens of a vocabulary, sorted by the bytes that they spell."""
@@ -45,18 +48,26 @@ class Continuations:
         return np.concatenate([self._ids[begin:end], np.array(shorter, dtype=np.int64)])
 
 
-def split_last(tokenizer: Tokenizer, prefix_ids: list[int]) -> tuple[list[int], str]:
-    """The prefix without its last token, and that token's text, which must be spelled again.
+def split_word(tokenizer: Tokenizer, prefix_ids: list[int]) -> tuple[list[int], str]:
+    """The prefix without its last word or blanks, and the text of that, to be spelled again.
 
-    Nothing is taken off at the end of a line, where the boundary is real, nor where the last token
-    is a part of a character.
+    A word is taken off to its beginning, at most `MAX_HEALED` tokens of it: ` enu` is ` en` and `u`,
+    but ` enumerate` is one token. Nothing is taken off at the end of a line, where the boundary is
+    real, nor where it would split a character.
     """
-    if not prefix_ids:
-        return prefix_ids, ""
-    try:
-        text = tokenizer.decode_bytes(prefix_ids[-1:]).decode()
-    except UnicodeDecodeError:
-        return prefix_ids, ""
-    if text.endswith(("\n", "\r")):
-        return prefix_ids, ""
-    return prefix_ids[:-1], text
+    num_left, text = len(prefix_ids), ""
+    while num_left > 0 and len(prefix_ids) - num_left < MAX_HEALED:
+        try:
+            token = tokenizer.decode_bytes([prefix_ids[num_left - 1]]).decode()
+        except UnicodeDecodeError:
+            break
+        is_new_word = bool(text) and not (_is_word(text[0]) and _is_word(token[-1:]))
+        if is_new_word or token.endswith(("\n", "\r")):
+            break
+        text = token + text
+        num_left -= 1
+    return prefix_ids[:num_left], text
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

@@ -77,8 +77,7 @@ def test_any_split_into_cached_chunks_gives_the_uncached_logits(pair, cuts, seed
     cache = KVCache.allocate(ours.config, 80, dtype=torch.float32, device=CPU)
     edges = [0, *sorted(set(cuts)), 80]
     chunks = [
-        ours(ids_BT[:, begin:end], cache=cache, start=begin)
-        for begin, end in pairwise(edges)
+        ours(ids_BT[:, begin:end], cache=cache, start=begin) for begin, end in pairwise(edges)
     ]
     torch.testing.assert_close(torch.cat(chunks, 1), theirs(ids_BT).logits, atol=1e-4, rtol=0)
 

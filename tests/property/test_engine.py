@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
-from model.format.healing import Continuations, split_last
+from model.format.healing import Continuations, split_word
 from model.format.plan import HolePlan
 from model.format.prompt import render
 from model.format.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ def ask(prefix, suffix, mode="exact", max_new_tokens=30, **fields):
 
 def reference(request, policy, max_steps, has_adapter=True):
     """Tokens of the reference sampler and the text that they make."""
-    prefix_ids, required = split_last(TOKENIZER, TOKENIZER.encode(request.prefix))
+    prefix_ids, required = split_word(TOKENIZER, TOKENIZER.encode(request.prefix))
     context = render(request.layout, VOCABULARY.fim, prefix_ids, TOKENIZER.encode(request.suffix))
     result = generate(
         model(has_adapter),
