@@ -155,10 +155,12 @@ async def _show(task: Task, number: str, client: Loopback, console: Console) -> 
     uri = client.open_file(task.path, "python", task.text)
     text = ""
     times_ms: list[float] = []
+    cost = None
     async for growth in client.complete(uri, types.Position(*position)):
         console.print(Text(growth.text[len(text) :], "bold green"), end="")
-        text = growth.text
-        times_ms.append(growth.elapsed_ms)
+        if growth.text != text or not times_ms:
+            times_ms.append(growth.elapsed_ms)
+        text, cost = growth.text, growth.cost
     console.print(Text(head_lines(task.text[task.offset :], 2), "dim"))
     if not times_ms:
         console.print("[bold red]no answer[/]")
@@ -172,4 +174,10 @@ async def _show(task: Task, number: str, client: Loopback, console: Console) -> 
         f"first text after {times_ms[0]:.0f} ms, all after {times_ms[-1]:.0f} ms, in {pieces}",
         style="cyan",
     )
+    if cost is not None:
+        console.print(
+            f"{cost.tokens} tokens in {cost.forwards} forwards, behind a prompt of "
+            f"{cost.prefill_tokens + cost.cached_tokens} tokens ({cost.cached_tokens} cached)",
+            style="cyan",
+        )
     return text

@@ -21,8 +21,7 @@ from lsp_server import __version__, wire
 from lsp_server.settings import PREFIX, Settings
 
 SERVER_COMMAND = (sys.executable, "-I", "-m", "lsp_server", "--stdio")
-_LEAST_SILENCE_S = 1.5
-_MOST_SILENCE_S = 10.0
+_MOST_SILENCE_S = 30.0
 
 
 class LoopbackError(Exception):
@@ -35,6 +34,8 @@ class Growth:
 
     text: str
     elapsed_ms: float
+    cost: wire.Cost | None = None
+    """Of the whole prediction, with its last growth."""
 
 
 class _Protocol(LanguageServerProtocol):
@@ -90,11 +91,9 @@ class Loopback(LanguageClient):
         return uri
 
     async def complete(self, uri: str, position: types.Position) -> AsyncIterator[Growth]:
-        """Ask once and follow the prediction until it is done.
-
-        An answer that was complete at once is followed by no update, so a silence of twice the time
-        to the first text ends it too.
-        """
+        """Ask once and follow the prediction until it is done."""
+        while not self.updates.empty():
+            self.updates.get_nowait()  # of an earlier prediction
         start = time.perf_counter()
         reply = await self.text_document_inline_completion_async(
             types.InlineCompletionParams(
@@ -106,16 +105,14 @@ class Loopback(LanguageClient):
         items = reply.items if isinstance(reply, types.InlineCompletionList) else reply or []
         if not items:
             return
-        first_s = time.perf_counter() - start
-        silence_s = min(max(2 * first_s, _LEAST_SILENCE_S), _MOST_SILENCE_S)
-        yield Growth(_inserted(items[0]), 1000 * first_s)
+        yield Growth(_inserted(items[0]), 1000 * (time.perf_counter() - start))
         while True:
             try:
-                update = await asyncio.wait_for(self.updates.get(), silence_s)
-            except TimeoutError:
-                return
+                update = await asyncio.wait_for(self.updates.get(), _MOST_SILENCE_S)
+            except TimeoutError as error:
+                raise LoopbackError("the server does not finish its answer") from error
             if update.uri == uri:
-                yield Growth(update.text, 1000 * (time.perf_counter() - start))
+                yield Growth(update.text, 1000 * (time.perf_counter() - start), update.cost)
                 if update.done:
                     return
 

@@ -27,6 +27,7 @@ from lsp_server.engine_client import ENGINE_COMMAND, EngineClient, EngineStatus
 from lsp_server.session import Offer
 from lsp_server.settings import Problem, Settings
 from lsp_server.snapshot import take_snapshot
+from sampler.messages import Stats
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,7 @@ class SeedServer(LanguageServer):
             text=offer.text,
             done=offer.is_final,
             item=self.item(offer),
+            cost=_cost(offer.stats) if offer.stats else None,
         )
         self.protocol.notify(wire.UPDATE, params)
 
@@ -171,6 +173,17 @@ def _project_folder(params: types.InitializeParams) -> Path | None:
     folders = params.workspace_folders or []
     path = to_fs_path(folders[0].uri if folders else params.root_uri or "")
     return Path(path) if path else None
+
+
+def _cost(stats: Stats) -> wire.Cost:
+    return wire.Cost(
+        tokens=stats.tokens,
+        forwards=stats.forwards,
+        prefill_tokens=stats.prefill_tokens,
+        cached_tokens=stats.cached_tokens,
+        first_block_ms=stats.first_block_ms,
+        total_ms=stats.total_ms,
+    )
 
 
 def _position(position: types.Position) -> Position:

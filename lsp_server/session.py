@@ -14,7 +14,7 @@ from typing import Literal
 
 from lsp_server.edits import num_typed, with_line_breaks
 from lsp_server.snapshot import Snapshot
-from sampler.messages import BlockCommitted, Failed, Finished
+from sampler.messages import BlockCommitted, Failed, Finished, Stats
 
 State = Literal["idle", "waiting", "streaming", "shown", "settled"]
 
@@ -27,6 +27,8 @@ class Offer:
     snapshot: Snapshot
     text: str
     is_final: bool
+    stats: Stats | None = None
+    """What it cost, once it is final."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class _Prediction:
     raw_text: str = ""
     is_final: bool = False
     was_offered: bool = False
+    stats: Stats | None = None
 
     @property
     def text(self) -> str:
@@ -163,10 +166,11 @@ class Session:
         else:
             if isinstance(event, Finished) and event.text.startswith(prediction.raw_text):
                 prediction.raw_text = event.text
+                prediction.stats = event.stats
             prediction.is_final = True
         has_open_reply = self._reply is not None
         actions = self._answer_if_ready()
-        if not has_open_reply:
+        if not has_open_reply or (prediction.is_final and prediction.was_offered):
             actions.append(Update(self._offer(prediction)))
         if isinstance(event, Failed):
             self._prediction = None  # asking again at the same place asks the engine again
@@ -207,5 +211,9 @@ class Session:
     def _offer(self, prediction: _Prediction) -> Offer:
         prediction.was_offered = True
         return Offer(
-            prediction.request_id, prediction.now, prediction.remaining, prediction.is_final
+            prediction.request_id,
+            prediction.now,
+            prediction.remaining,
+            prediction.is_final,
+            prediction.stats,
         )

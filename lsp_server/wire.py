@@ -17,8 +17,20 @@ CAPABILITY: dict[str, Any] = {"seed": {"version": 1, "notifications": [UPDATE, S
 
 
 @attrs.frozen
+class Cost:
+    """What a prediction cost: counts and milliseconds as in `sampler.messages.Stats`."""
+
+    tokens: int
+    forwards: int
+    prefill_tokens: int
+    cached_tokens: int
+    first_block_ms: float | None
+    total_ms: float
+
+
+@attrs.frozen
 class InlineCompletionUpdateParams:
-    """A prediction has grown, or has ended.
+    """A prediction has grown, or has ended; the end is told even if the answer held all of it.
 
     A client shows it only if `uri` and `version` are those of its document now and `item.range`
     starts at its cursor. For one `session` and `version`, `text` only grows.
@@ -34,6 +46,8 @@ class InlineCompletionUpdateParams:
     """No further update follows for this session."""
     item: types.InlineCompletionItem
     """What `textDocument/inlineCompletion` would answer now."""
+    cost: Cost | None = None
+    """Of the whole prediction, once it is done."""
 
 
 @attrs.frozen

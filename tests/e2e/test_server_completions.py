@@ -146,7 +146,10 @@ async def test_typing_something_else_cancels_and_asks_anew(
     await eventually(lambda: place.records("cancelled"))
     assert parts(await editor.ask(0, 5)) == [("2", (0, 5), (0, 5))]
     assert place.records("Complete")[1]["prefix"] == "x = g"
-    assert all(update.version == 1 for update in editor.updates)
+    await eventually(lambda: editor.updates)
+    assert [(update.version, update.text, update.done) for update in editor.updates] == [
+        (2, "2", True)
+    ]
 
 
 async def test_invoked_and_automatic_are_alike(place: StubPlace, editor: Editor) -> None:

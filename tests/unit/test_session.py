@@ -1,6 +1,6 @@
 from lsp_server.session import Action, Offer, Reply, Session, Start, Stop, Update
 from lsp_server.snapshot import Snapshot
-from sampler.messages import BlockCommitted, Failed, Finished
+from sampler.messages import BlockCommitted, Failed, Finished, Stats
 from tests.fakes import snapshot_at
 
 
@@ -42,7 +42,7 @@ def test_first_paint_is_the_first_complete_line() -> None:
     actions = session.receive(BlockCommitted("1", "g()"))
     assert actions == [Update(Offer("1", snapshot, "f(a, b)\ng()", False))]
     actions = session.receive(Finished("1", "f(a, b)\ng()", "end_of_hole"))
-    assert actions == [Update(Offer("1", snapshot, "f(a, b)\ng()", True))]
+    assert actions == [Update(Offer("1", snapshot, "f(a, b)\ng()", True, Stats()))]
 
 
 def test_a_leading_line_break_is_not_a_complete_line() -> None:
@@ -55,7 +55,10 @@ def test_a_leading_line_break_is_not_a_complete_line() -> None:
 def test_first_paint_is_the_end() -> None:
     session, _ = started()
     session.receive(BlockCommitted("1", "f(a"))
-    assert replies(session.receive(Finished("1", "f(a)", "line"))) == [("1", "f(a)")]
+    actions = session.receive(Finished("1", "f(a)", "line", Stats(tokens=3)))
+    assert replies(actions) == [("1", "f(a)")]
+    assert actions[1].offer.is_final
+    assert actions[1].offer.stats == Stats(tokens=3)
 
 
 def test_at_the_deadline_whatever_is_there_is_shown() -> None:
