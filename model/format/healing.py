@@ -51,7 +51,7 @@ class Continuations:
 def split_word(tokenizer: Tokenizer, prefix_ids: list[int]) -> tuple[list[int], str]:
     """The prefix without its last word or blanks, and the text of that, to be spelled again.
 
-    A word is taken off to its beginning, at most `MAX_HEALED` tokens of it: ` enu` is ` en` and `u`,
+    A word is taken off to its beginning, at most `MAX_HEALED` tokens of it: ` enu` is ` en`, `u`,
     but ` enumerate` is one token. Nothing is taken off at the end of a line, where the boundary is
     real, nor where it would split a character.
     """

@@ -23,8 +23,7 @@ class HolePlan:
     kind: HoleKind
     max_lines: int
     indent: str
-    """Leading whitespace that the lines of this hole have at least. Where it is empty but the first
-    line comes indented, the end of that indentation ends the hole."""
+    """Leading whitespace that a new line of this hole starts with."""
     line_prefix: str
     """The cursor's line, before the cursor."""
     line_suffix: str
@@ -34,4 +33,10 @@ class HolePlan:
     open_brackets: str = ""
     """Openers before the cursor that enclose it, outermost first, e.g. `({`."""
     is_closed: tuple[bool, ...] = ()
-    """For each of `open_brackets`, whether its closer already stands after the cursor."""
+    """For each of `open_brackets`, whether its closer already stands after the cursor, so that the
+    completion must not write it again."""
+    quote_end: str = ""
+    """What ends the string or comment around the cursor, e.g. `\"\"\"` or `*/`; empty in code, and
+    where only the end of the line does."""
+    is_quote_ended: bool = False
+    """Whether `quote_end` already stands after the cursor."""

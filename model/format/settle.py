@@ -2,230 +2,256 @@
 
 Pure and incremental: called with ever longer `generated`, the text it returns only ever grows, so
 that text once shown never has to be taken back. Knows neither tokens nor tree-sitter; of languages
-only how strings and comments look.
+only how brackets, strings and comments look (`lexer`).
 """
 
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from model.format.lexer import CLOSERS, LINE_BREAK, LINE_COMMENT, Event, Frame, quote_frame, scan
 from model.format.plan import HolePlan
 
-_CLOSERS = {")": "(", "]": "[", "}": "{"}
-_LINE_COMMENTS = {"python": "#", "text": ""}  # the others: //
-_MIN_REPEATED = 3
-"""Shortest next line, without blanks, that a generated line can be said to repeat."""
+Stop = Literal["end_of_hole", "line"]
+"""The syntax or the text after the cursor closes the hole · the one line is full."""
+
+_WITH_LABELS = frozenset({"go"})
+"""Languages whose blocks hold lines that are indented like the block's opener (`case x:`)."""
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """`text` is a prefix of what was generated; `stop` is set once `is_stopped`."""
+    """`text` is a prefix of what was generated; `stop` is set exactly if `is_stopped`."""
 
     text: str
     is_stopped: bool
-    stop: Literal["end_of_hole", "line"] | None
+    stop: Stop | None
 
 
 def settle(generated: str, plan: HolePlan, *, is_final: bool) -> Settlement:
     """Decide over everything that the model has produced for a hole so far.
 
+    Held back is what may have to go: blanks at the end, a line that may come to repeat the next
+    one, a tail that may come to repeat the head of `line_suffix`. With `is_final` nothing is.
+    Blanks at the end stay only where they part the text from a word after the cursor.
+
     Args:
         generated: all text so far, without end tokens.
         plan: the hole.
-        is_final: the model has ended the hole by itself, nothing more will come.
+        is_final: nothing will come after it.
     """
-    scan = _scan(generated, plan)
     if plan.max_lines == 1:
-        end, stop = _end_of_line(generated, scan)
-        return _settle_line(generated, plan, end, stop, is_final)
-    end, stop = _end_of_block(generated, plan, scan)
-    text = generated[:end]
-    if stop is None and not is_final:
-        # The last line may still turn out to be a dedent or to repeat the suffix.
-        text = text[: text.rfind("\n") + 1]
-    elif not text.endswith("\n"):
-        text = _without_overlap(text, plan, is_final=True)
-    return Settlement(_trimmed(text), stop is not None, stop)
+        return _settle_line(generated, plan, is_final)
+    return _settle_block(generated, plan, is_final)
 
 
-_Stop = Literal["end_of_hole", "line"] | None
+def _settle_line(generated: str, plan: HolePlan, is_final: bool) -> Settlement:
+    stop: Stop | None = None
+    line_break = LINE_BREAK.search(generated)
+    line = generated[: line_break.start()] if line_break else generated
+    if line_break:
+        stop = "line"
+    reading = _Reading(line, plan, is_final or stop is not None)
+    if reading.cut is not None:
+        stop, line = "end_of_hole", line[: reading.cut]
 
-
-def _end_of_line(generated: str, scan: "_Scan") -> tuple[int, _Stop]:
-    breaks = [index for index in (generated.find("\n"), generated.find("\r")) if index >= 0]
-    end = min(breaks, default=len(generated))
-    if scan.doubled is not None and scan.doubled < end:
-        return scan.doubled, "end_of_hole"
-    return end, "line" if breaks else None
-
-
-def _settle_line(
-    generated: str, plan: HolePlan, end: int, stop: _Stop, is_final: bool
-) -> Settlement:
     is_over = is_final or stop is not None
-    text = _without_overlap(generated[:end], plan, is_final=is_over)
-    return Settlement(_trimmed(text), stop is not None, stop)
+    is_row = not plan.line_prefix.strip() and not plan.line_suffix.strip()
+    if is_row and _repeats(plan.line_prefix + line, plan, is_whole=is_over):
+        return Settlement("", stop is not None, stop)
+    if not is_over:
+        end = min(reading.end, _overlap_start(line.rstrip(), plan, reading, is_whole=False))
+        return Settlement(line[:end].rstrip(), False, None)
+
+    text = line.rstrip()
+    end = _overlap_start(text, plan, reading, is_whole=True)
+    if end < len(text):
+        text = text[:end]
+    elif stop != "line":
+        text = line
+    parts_words = plan.line_suffix.strip() and plan.line_suffix[0] not in " \t)]}"
+    if not parts_words or not text.strip():
+        text = text.rstrip()
+    return Settlement(text, stop is not None, stop)
 
 
-def _end_of_block(generated: str, plan: HolePlan, scan: "_Scan") -> tuple[int, _Stop]:
-    """Where the block ends: before a dedent, before the repeated suffix, after `max_lines`."""
-    limit = len(generated) if scan.doubled is None else scan.doubled
-    minimum = _width(plan.indent)
-    is_first = True
-    num_lines, begin = 0, 0
-    while begin <= limit:
-        found = generated.find("\n", begin, limit)
-        end = limit if found < 0 else found
-        is_complete = found >= 0
-        line = generated[begin:end]
-        whole = plan.line_prefix + line if begin == 0 else line
-        if whole.strip():
-            is_continued = begin == 0 and bool(plan.line_prefix.strip())
-            is_inside = scan.depth_at(begin) > 0 or begin in scan.closing_lines
-            width = _width(_indent_of(whole))
-            if not is_continued and not is_inside and width < minimum:
-                return begin, "end_of_hole"
-            if is_first and not is_continued and minimum == 0:
-                minimum = min(width, 1)
-            is_first = False
-            if is_complete and _repeats(whole, plan):
-                return begin, "end_of_hole"
-        if begin > 0 or line.strip():
-            num_lines += 1
-        if is_complete and num_lines >= plan.max_lines:
-            return end, "end_of_hole"
-        if not is_complete:
-            break
-        if begin in scan.closing_lines and scan.depth_at(end) < 0:
-            return end, "end_of_hole"  # it closed the brackets that were open around the hole
-        begin = end + 1
-    return limit, None if scan.doubled is None else "end_of_hole"
+def _overlap_start(text: str, plan: HolePlan, reading: "_Reading", *, is_whole: bool) -> int:
+    """Where the tail begins that repeats the head of `line_suffix`; the end of `text` if none.
 
-
-def _repeats(line: str, plan: HolePlan) -> bool:
-    return len(plan.next_line.strip()) >= _MIN_REPEATED and line.rstrip() == plan.next_line.rstrip()
-
-
-def _without_overlap(text: str, plan: HolePlan, *, is_final: bool) -> str:
-    """Cut a tail that repeats the head of the text after the cursor.
-
-    Before the end any tail that could become such a repetition is held back.
+    The tail has to stand outside of brackets and strings that the completion opened, whose closers
+    are its own, and must not begin inside a word. While more may come (not `is_whole`) it may end
+    inside one.
     """
-    suffix = plan.line_suffix.strip()
-    text = text.rstrip()
-    for length in range(min(len(suffix), len(text)), 0, -1):
-        if not text.endswith(suffix[:length]):
-            continue
-        if is_final and not _is_overlap(text, length, suffix, plan):
-            continue
-        return text[:-length]
-    return text
+    suffix = plan.line_suffix.rstrip()
+    for start in range(max(len(text) - len(suffix), 0), len(text)):
+        for head in (suffix, suffix.lstrip()):
+            length = len(text) - start
+            is_repetition = (
+                head.startswith(text[start:])
+                and not _is_in_word(text, start)
+                and reading.is_top(start)
+            )
+            if is_repetition and not (is_whole and _is_in_word(head, length)):
+                return start
+    return len(text)
 
 
-def _is_overlap(text: str, length: int, suffix: str, plan: HolePlan) -> bool:
-    """Whether the last `length` characters double the suffix rather than belong to the text."""
-    rest, tail = text[:-length], text[-length:]
-    is_in_word = rest[-1:].isalnum() and tail[:1].isalnum()
-    if is_in_word:
+def _is_in_word(text: str, index: int) -> bool:
+    return text[max(index - 1, 0) : index].isalnum() and text[index : index + 1].isalnum()
+
+
+def _settle_block(generated: str, plan: HolePlan, is_final: bool) -> Settlement:
+    reading = _Reading(generated, plan, is_final)
+    end, is_stopped = _end_of_block(generated, plan, reading, is_final)
+    return Settlement(generated[:end].rstrip(), is_stopped, "end_of_hole" if is_stopped else None)
+
+
+def _end_of_block(
+    generated: str, plan: HolePlan, reading: "_Reading", is_final: bool
+) -> tuple[int, bool]:
+    """How far the text may be shown, and whether that is because the hole ends there."""
+    least_width = _least_width(generated, plan)
+    num_lines = 0
+    for start, end, is_complete in _lines(generated):
+        line = generated[start:end]
+        is_first = start == 0
+        row = plan.line_prefix + line if is_first else line
+        is_continued = is_first and bool(plan.line_prefix.strip())
+        cut = reading.cut if reading.cut is not None and start <= reading.cut < end else None
+
+        if line.strip() and reading.is_top(start):
+            is_closer = line.lstrip()[0] in ")]}"
+            is_code = not reading.is_quoted(start) and not is_closer and not is_continued
+            if is_code and _width(row) < least_width:
+                return start, True
+            if cut is not None and plan.next_line.startswith(row[: len(row) - (end - cut - 1)]):
+                return start, True
+            if cut is None and _repeats(row, plan, is_whole=is_complete or is_final):
+                return start, is_complete or is_final
+        if cut is not None:
+            return cut, True
+
+        num_lines += bool(line.strip()) or not is_first
+        if is_complete and (num_lines >= plan.max_lines or reading.is_done(end)):
+            return end, True
+    return reading.end, False
+
+
+def _lines(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Start and end of each line, and whether a line break follows; the last may be empty."""
+    start = 0
+    for line_break in LINE_BREAK.finditer(text):
+        yield start, line_break.start(), True
+        start = line_break.end()
+    yield start, len(text), False
+
+
+def _least_width(generated: str, plan: HolePlan) -> int:
+    """Columns of indentation below which a line no longer belongs to the block."""
+    if plan.line_prefix.strip():  # a block begins here: its lines are deeper than this one
+        own = _width(plan.line_prefix)
+        return min(_width(plan.indent), own if plan.language in _WITH_LABELS else own + 1)
+    if plan.line_prefix:
+        return _width(plan.line_prefix)
+    # Nobody has indented yet: as deep as the text itself begins, and no deeper than its neighbors.
+    first = next((generated[a:b] for a, b, _ in _lines(generated) if generated[a:b].strip()), "")
+    neighbors = [plan.indent, first, *filter(None, [plan.next_line])]
+    return min(map(_width, neighbors))
+
+
+def _width(line: str) -> int:
+    """Columns of its indentation, tabs as four."""
+    return len(line[: len(line) - len(line.lstrip())].expandtabs(4))
+
+
+def _repeats(row: str, plan: HolePlan, *, is_whole: bool) -> bool:
+    """Whether a row is the next line again or, unless it `is_whole`, may become that."""
+    row, next_line = row.rstrip(), plan.next_line.rstrip()
+    if not row or not next_line:
         return False
-    # A closer that the completion itself opened is its own.
-    opened = _scan(rest, plan).stack
-    for character in tail:
-        if character in _CLOSERS and opened and opened[-1] == _CLOSERS[character]:
-            return False
-    is_partial_word = (
-        length < len(suffix) and suffix[length - 1].isalnum() and suffix[length].isalnum()
-    )
-    return not is_partial_word
+    return row == next_line or (not is_whole and next_line.startswith(row))
 
 
-def _trimmed(text: str) -> str:
-    """Without trailing blanks and blank lines."""
-    return text.rstrip()
+class _State(NamedTuple):
+    depth: int
+    """Frames open that the completion itself has opened."""
+    num_due: int
+    """Brackets from before the cursor that the completion still has to close."""
+    is_quoted: bool
+    """Inside the string or comment that the cursor stands in."""
 
 
-def _indent_of(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
+class _Reading:
+    """What the brackets and quotes of a completion say at each of its characters."""
+
+    def __init__(self, text: str, plan: HolePlan, is_final: bool) -> None:
+        quote = _quote_at_cursor(plan)
+        frames = () if quote is None else (quote,)
+        lexed = scan(text, plan.language, frames, is_final=is_final, before=plan.line_prefix)
+        self.end = lexed.end
+        """Up to here the reading holds whatever follows."""
+        self.cut: int | None = None
+        """Where a bracket or the string closes whose closer already stands after the cursor."""
+        self._plan = plan
+        self._outer = list(zip(plan.open_brackets, plan.is_closed, strict=True))
+        num_due = 0
+        for _, is_closed in reversed(self._outer):
+            if is_closed:
+                break
+            num_due += 1
+        state = _State(0, num_due, quote is not None)
+        self._has_to_close = num_due > 0 or (bool(plan.quote_end) and not plan.is_quote_ended)
+        self._positions, self._states = [0], [state]
+        for event in lexed.events:
+            following = self._after(event, state)
+            if following is None:
+                self.cut = event.start
+                break
+            state = following
+            # Inside of a delimiter the frame that it opens counts already, or still.
+            self._positions.append(event.start + 1 if event.is_open else event.end)
+            self._states.append(state)
+
+    def _after(self, event: Event, state: _State) -> _State | None:
+        """The state after an event, None if the hole ends before it."""
+        if event.frame is None:
+            return self._after_stray(event.character, state)
+        if event.is_open:
+            return state._replace(depth=state.depth + 1)
+        if state.depth > 0:
+            return state._replace(depth=state.depth - 1)
+        is_ended = self._plan.is_quote_ended and bool(event.character)
+        return None if is_ended else state._replace(is_quoted=False)
+
+    def _after_stray(self, closer: str, state: _State) -> _State | None:
+        """A closer without an opener in the completion."""
+        if state.depth == 0 and self._outer and CLOSERS[self._outer[-1][0]] == closer:
+            if self._outer.pop()[1]:
+                return None
+            return state._replace(num_due=state.num_due - 1)
+        # In code it belongs to something too far above to be seen; elsewhere it may be a smiley.
+        return state if self._plan.language == "text" else None
+
+    def is_top(self, index: int) -> bool:
+        """Whether nothing is open at `index` that the completion has opened."""
+        return self._at(index).depth == 0
+
+    def is_quoted(self, index: int) -> bool:
+        """Whether `index` is still inside the string or comment around the cursor."""
+        return self._at(index).is_quoted
+
+    def is_done(self, index: int) -> bool:
+        """Whether all is closed at `index` that the completion had to close."""
+        state = self._at(index)
+        is_closed = state.depth == 0 and state.num_due == 0 and not state.is_quoted
+        return self._has_to_close and is_closed
+
+    def _at(self, index: int) -> _State:
+        return self._states[bisect_right(self._positions, index) - 1]
 
 
-def _width(indent: str) -> int:
-    return len(indent.expandtabs(4))
-
-
-@dataclass(frozen=True)
-class _Scan:
-    doubled: int | None
-    """Index of the first closer whose twin already stands after the cursor."""
-    stack: list[str]
-    """Openers of the completion that are still open at its end."""
-    depths: list[int]
-    """Brackets open at each index, counted from the cursor; negative once outer ones are closed."""
-    closing_lines: frozenset[int]
-    """Starts of lines whose first character closes a bracket that the suffix does not close."""
-
-    def depth_at(self, index: int) -> int:
-        return self.depths[index] if index < len(self.depths) else 0
-
-
-def _scan(generated: str, plan: HolePlan) -> _Scan:
-    """Follow brackets through `generated`, past strings and comments."""
-    if plan.kind in ("string", "comment"):
-        return _Scan(None, [], [0] * (len(generated) + 1), frozenset())
-    outer = list(zip(plan.open_brackets, plan.is_closed, strict=True))
-    stack: list[str] = []
-    depths: list[int] = []
-    closing_lines: list[int] = []
-    line_begin, num_outer_closed, skip_until = 0, 0, 0
-    doubled = None
-    for index, character in enumerate(generated):
-        depths.append(len(stack) - num_outer_closed)
-        if character == "\n":
-            line_begin = index + 1
-        if index < skip_until:
-            continue
-        skipped = _skip_literal(generated, index, plan.language)
-        if skipped > index:
-            skip_until = skipped
-        elif character in "([{":
-            stack.append(character)
-        elif character in _CLOSERS:
-            if stack:
-                if stack[-1] == _CLOSERS[character]:
-                    stack.pop()
-            elif outer and outer[-1][0] == _CLOSERS[character]:
-                if outer[-1][1]:
-                    doubled = index
-                    break
-                outer.pop()
-                num_outer_closed += 1
-                if not generated[line_begin:index].strip():
-                    closing_lines.append(line_begin)
-    depths.append(len(stack) - num_outer_closed)
-    return _Scan(doubled, stack, depths, frozenset(closing_lines))
-
-
-def _skip_literal(text: str, index: int, language: str) -> int:
-    """End of the string or comment that starts at `index`; `index` itself if none does."""
-    character = text[index]
-    comment = _LINE_COMMENTS.get(language, "//")
-    if comment and text.startswith(comment, index):
-        end = text.find("\n", index)
-        return len(text) if end < 0 else end
-    if comment == "//" and text.startswith("/*", index):
-        end = text.find("*/", index + 2)
-        return len(text) if end < 0 else end + 2
-    if language == "python" and text.startswith(('"""', "'''"), index):
-        end = text.find(text[index : index + 3], index + 3)
-        return len(text) if end < 0 else end + 3
-    if character == "'" and language in ("rust", "text"):
-        # A lifetime, or an apostrophe: only 'x' and '\x…' are literals.
-        is_literal = text[index + 1 : index + 2] == "\\" or text[index + 2 : index + 3] == "'"
-        if language == "text" or not is_literal:
-            return index
-    if character in "\"'" or (character == "`" and language in ("go", "javascript", "typescript")):
-        position = index + 1
-        while position < len(text) and text[position] != character:
-            if text[position] == "\n" and character != "`":
-                return position
-            position += 2 if text[position] == "\\" else 1
-        return min(position + 1, len(text))
-    return index
+def _quote_at_cursor(plan: HolePlan) -> Frame | None:
+    if plan.quote_end:
+        return quote_frame(plan.language, plan.quote_end)
+    return LINE_COMMENT if plan.kind == "comment" else None

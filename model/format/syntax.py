@@ -1,90 +1,47 @@
-"""The hole planner: what tree-sitter and the lines around the cursor tell about a hole.
+"""The hole planner: what the code around a cursor tells about the hole there.
 
-Knows the text around the cursor, nothing of tokens, models or editors. Any text is accepted: where
-a grammar is missing or the code is broken, the rules fall back to lines.
+Three sources, each for what it knows best. The syntax tree says up to where the code before the
+cursor is sound, and judges which reading of broken code is the better one. The lexer reads on from
+there to the cursor, whatever the state of the code. The lines around tell how the file is indented.
+Any text is accepted; without a grammar only the cursor's own line is read. Knows neither tokens nor
+models nor editors.
 """
 
-import functools
-import importlib
 import re
-from itertools import pairwise
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
+from model.format import indentation
+from model.format.grammars import language_of, num_errors, parse
+from model.format.lexer import BRACKETS, LINE_BREAK, Frame, scan
 from model.format.plan import HoleKind, HolePlan
 
+__all__ = ["language_of", "num_syntax_errors", "parses", "plan_hole"]
 
-class _Grammar(NamedTuple):
-    module: str
-    function: str
+MAX_PREFIX_CHARS = 12_000
+MAX_SUFFIX_CHARS = 4_000
+"""Read around the cursor: about 400 lines, which cost two milliseconds."""
 
-
-_GRAMMARS = {
-    "python": _Grammar("tree_sitter_python", "language"),
-    "javascript": _Grammar("tree_sitter_javascript", "language"),
-    "typescript": _Grammar("tree_sitter_typescript", "language_typescript"),
-    "tsx": _Grammar("tree_sitter_typescript", "language_tsx"),
-    "go": _Grammar("tree_sitter_go", "language"),
-    "rust": _Grammar("tree_sitter_rust", "language"),
-    "java": _Grammar("tree_sitter_java", "language"),
-}
-_LANGUAGE_IDS = {"javascriptreact": "javascript", "typescriptreact": "tsx"}
-_SUFFIXES = {
-    **dict.fromkeys((".py", ".pyi", ".pyw"), "python"),
-    **dict.fromkeys((".js", ".jsx", ".mjs", ".cjs"), "javascript"),
-    **dict.fromkeys((".ts", ".mts", ".cts"), "typescript"),
-    ".tsx": "tsx",
-    ".go": "go",
-    ".rs": "rust",
-    ".java": "java",
-}
-_STRINGS = frozenset(
-    {
-        *("string", "string_content", "string_fragment", "template_string", "string_literal"),
-        *("raw_string_literal", "interpreted_string_literal", "character_literal", "char_literal"),
-        *("text_block", "regex"),
-    }
-)
-_CODE_IN_STRINGS = frozenset({"interpolation", "template_substitution"})
-_COMMENTS = frozenset({"comment", "line_comment", "block_comment", "doc_comment"})
-_PAIRS = {"(": ")", "[": "]", "{": "}", "${": "}", "#{": "}"}
-_TAIL = re.compile(r"[\s)\]}>,;:'\"`]*")
-"""What may follow the cursor in a line that is otherwise at its end."""
-
-MAX_PREFIX_CHARS = 16_000
-MAX_SUFFIX_CHARS = 8_000
-"""Parsed around the cursor: enough to know where it stands, little enough for a keystroke."""
-
-
-def language_of(path_or_language_id: str) -> str:
-    """Our name for a language, from an editor's language id or a file name; unknown is `text`."""
-    name = path_or_language_id.lower()
-    name = _LANGUAGE_IDS.get(name, name)
-    if name in _GRAMMARS:
-        return name
-    return _SUFFIXES.get(PurePosixPath(name.replace("\\", "/")).suffix, "text")
+_TOP_LEVEL = re.compile(r"(?<=[\r\n])(?=[^\W\d]|@)")
+"""The start of a line on which something begins that is in nothing else."""
+_BOUNDARY = re.compile(r"[\r\n](?=[^\s)\]}#/*])")
+"""Before such a line everything has been closed that was open further up."""
+_QUOTE_NODE = re.compile("string|comment|char|rune|regex|template|text_block")
+_MAX_UNCLOSED = 8
 
 
 def parses(language: str, text: str) -> bool | None:
     """Whether `text` is free of syntax errors; None if there is no grammar."""
-    parser = _parser(language_of(language))
-    return None if parser is None else not parser.parse(_encode(text)).root_node.has_error
+    tree = parse(language_of(language), _encode(text))
+    return None if tree is None else not tree.root_node.has_error
 
 
 def num_syntax_errors(language: str, text: str) -> int | None:
     """ERROR and MISSING nodes in the tree of `text`; None if there is no grammar."""
-    parser = _parser(language_of(language))
-    if parser is None:
-        return None
-    count, nodes = 0, [parser.parse(_encode(text)).root_node]
-    while nodes:
-        node = nodes.pop()
-        count += node.is_error or node.is_missing
-        if node.has_error:
-            nodes += node.children
-    return count
+    tree = parse(language_of(language), _encode(text))
+    return None if tree is None else num_errors(tree)
 
 
 def plan_hole(language: str, prefix: str, suffix: str, *, max_lines: int = 12) -> HolePlan:
@@ -97,164 +54,205 @@ def plan_hole(language: str, prefix: str, suffix: str, *, max_lines: int = 12) -
         max_lines: most lines of a completion; 1 allows no line break at all.
     """
     language = language_of(language)
-    line_prefix = prefix[_last_break(prefix) :]
-    line_suffix, next_line = _following(suffix)
-    place = _locate(language, prefix, suffix)
-    kind: HoleKind = place.kind
-    opens_block = kind == "line" and _opens_block(language, line_prefix, place)
-    is_at_end = not line_suffix.strip() or (
-        opens_block and _TAIL.fullmatch(line_suffix) is not None
+    before, after = prefix[_window_start(prefix) :], suffix[:MAX_SUFFIX_CHARS]
+    line_prefix = indentation.last_line(before)
+    line_suffix, next_line = indentation.following_lines(after)
+
+    open_frames = _open_frames(language, before, after)
+    quote = None
+    if open_frames and open_frames[-1].frame.kind != "bracket":
+        quote = open_frames.pop()
+    brackets = [one for one in open_frames if one.frame.kind == "bracket"]
+    is_quote_ended = quote is not None and _is_ended(quote.frame, language, before, after)
+    num_unclosed = _num_unclosed(
+        [*open_frames, *([quote] if quote and is_quote_ended else [])],
+        language,
+        after,
+        len(after) == len(suffix),
     )
-    if kind == "line" and is_at_end and (opens_block or not line_prefix.strip()):
-        kind = "block"
-    if max_lines == 1 and kind == "block":
-        kind = "line"
+
+    top = len(before) - len(line_prefix) + len(line_prefix.rstrip()) - 1
+    opens_block = quote is None and (
+        (bool(brackets) and brackets[-1].offset == top)
+        or (not brackets and indentation.ends_with_colon(language, before))
+    )
+    kind: HoleKind = "line"
+    is_multiline = False
+    if quote is None:
+        is_multiline = opens_block or not line_prefix.strip()
+    else:
+        kind = "comment" if quote.frame.kind == "comment" else "string"
+        is_block = len(quote.frame.closer) > 1 or quote.offset < len(before) - len(line_prefix)
+        is_multiline = quote.frame.is_multiline and is_block
+    is_multiline = is_multiline and not line_suffix.strip() and max_lines > 1
     return HolePlan(
         language=language,
-        kind=kind,
-        max_lines=max_lines if kind == "block" else 1,
-        indent=_indent(language, prefix, line_prefix, next_line, place),
+        kind="block" if kind == "line" and is_multiline else kind,
+        max_lines=max_lines if is_multiline else 1,
+        indent=indentation.indent(language, before, after, opens_block=opens_block),
         line_prefix=line_prefix,
         line_suffix=line_suffix,
         next_line=next_line,
-        open_brackets="".join(bracket for bracket, _ in place.brackets),
-        is_closed=tuple(is_closed for _, is_closed in place.brackets),
+        open_brackets="".join(bracket.frame.opener for bracket in brackets),
+        is_closed=tuple(index < len(brackets) - num_unclosed for index in range(len(brackets))),
+        quote_end=quote.frame.closer if quote else "",
+        is_quote_ended=is_quote_ended,
     )
 
 
-class _Place(NamedTuple):
-    kind: HoleKind
-    brackets: list[tuple[str, bool]]
-    """Openers before the cursor, outermost first, and whether their closers stand after it."""
+@dataclass(frozen=True)
+class _Open:
+    """A frame that is open at the cursor, and where it begins in the text before it."""
+
+    frame: Frame
+    offset: int
+    width: int
+    """Indentation of the line on which it begins, in columns."""
 
 
-def _locate(language: str, prefix: str, suffix: str) -> _Place:
-    """Where the cursor stands in the syntax tree."""
-    parser = _parser(language)
-    if parser is None:
-        return _Place("line", [])
-    before = _encode(prefix[_window_start(prefix) :])
-    after = _encode(suffix[:MAX_SUFFIX_CHARS])
-    root = parser.parse(before + after).root_node
-    cursor = len(before)
-    path = _path(root, cursor)
-    kind: HoleKind = "line"
-    for node in path:
-        is_inside = node.start_byte < cursor < node.end_byte
-        if node.type in _CODE_IN_STRINGS and is_inside:
-            kind = "line"
-        elif node.type in _STRINGS and is_inside:
-            kind = "string"
-        elif node.type in _COMMENTS and node.start_byte < cursor:
-            # A line comment goes on at its end; a closed block comment does not.
-            is_block = before[node.start_byte : node.start_byte + 2] == b"/*"
-            if is_inside or (not is_block and cursor == node.end_byte):
-                kind = "comment"
-    return _Place(kind, [] if kind != "line" else _brackets(path, cursor))
-
-
-def _path(root: Node, cursor: int) -> list[Node]:
-    """Nodes around the cursor, outermost first; one that ends at it counts if nothing else does."""
-    path = [root]
-    while True:
-        children = path[-1].children
-        inside = [child for child in children if child.start_byte < cursor < child.end_byte]
-        touching = [child for child in children if child.start_byte < cursor == child.end_byte]
-        if not (inside or touching):
-            return path
-        path.append((inside or touching)[0])
-
-
-def _brackets(path: list[Node], cursor: int) -> list[tuple[str, bool]]:
-    found = []
-    for node in path:
-        if node.end_byte <= cursor and not node.has_error:
-            break  # complete before the cursor: nothing of it is open
-        opened: list[Node] = []
-        closed_after: list[str] = []
-        for child in node.children:
-            if child.end_byte <= cursor and child.type in _PAIRS:
-                opened.append(child)
-            elif child.end_byte <= cursor and opened and child.type == _PAIRS[opened[-1].type]:
-                opened.pop()
-            elif child.start_byte >= cursor and child.type in ")]}" and not child.is_missing:
-                closed_after.append(child.type)
-        for opener in opened:
-            closer = _PAIRS[opener.type]
-            is_closed = closer in closed_after
-            if is_closed:
-                closed_after.remove(closer)
-            found.append((opener.type[-1], is_closed))
-    return found
-
-
-def _opens_block(language: str, line_prefix: str, place: _Place) -> bool:
-    text = line_prefix.rstrip()
-    if language == "python":
-        is_in_brackets = bool(place.brackets)
-        return text.endswith(":") and not is_in_brackets
-    return text.endswith(("{", "=>", "->")) if language != "text" else text.endswith((":", "{"))
-
-
-def _indent(language: str, prefix: str, line_prefix: str, next_line: str, place: _Place) -> str:
-    """Leading whitespace that the lines of the hole have at least."""
-    own = _leading(line_prefix)
-    if line_prefix.strip():
-        return own + _unit(prefix) if _opens_block(language, line_prefix, place) else own
-    if own:
-        return own
-    previous = _previous_line(prefix)
-    if previous and _opens_block(language, previous, _Place("line", [])):
-        return _leading(previous) + _unit(prefix)
-    return min(_leading(previous), _leading(next_line), key=len)
-
-
-def _unit(text: str) -> str:
-    """One level of indentation as this file writes it; four spaces if it has none yet."""
-    indents = [_leading(line) for line in text[_window_start(text) :].split("\n") if line.strip()]
-    steps = [
-        after[len(before) :]
-        for before, after in pairwise(indents)
-        if after.startswith(before) and len(after) > len(before)
+def _open_frames(language: str, before: str, after: str) -> list[_Open]:
+    """What is open at the cursor, outermost first."""
+    data = _encode(before)
+    tree = parse(language, data + _encode(after))
+    start = len(before) - len(indentation.last_line(before))
+    offsets: list[int] = []
+    frames: tuple[Frame, ...] = ()
+    if tree is not None:
+        trusted, openers = _trusted(tree.root_node, len(data))
+        start = _num_chars(data, trusted)
+        frames = tuple(BRACKETS[opener] for opener, _ in openers)
+        offsets = [_num_chars(data, offset) for _, offset in openers]
+    lexed = scan(before[start:], language, frames, before=indentation.last_line(before[:start]))
+    for event in lexed.events:
+        if event.is_open:
+            offsets.append(start + event.start)
+        elif event.frame is not None:
+            offsets.pop()
+    return [
+        _Open(frame, offset, indentation.width(indentation.line_at(before, offset)))
+        for frame, offset in zip(lexed.frames, offsets, strict=True)
     ]
-    steps = [step for step in steps if step == "\t" or step in ("  ", "    ", "   ", " " * 8)]
-    return max(set(steps), key=steps.count) if steps else "    "
 
 
-def _leading(line: str) -> str:
-    return line[: len(line) - len(line.lstrip(" \t"))]
+def _trusted(root: Node, cursor: int) -> tuple[int, list[tuple[str, int]]]:
+    """Up to where the tree is sound before the cursor, and the brackets open there.
+
+    That is the end of the last complete node, or the start of the first broken one or of the
+    string or comment that the cursor is in.
+
+    Returns:
+        An offset in bytes, and each opener with its own.
+    """
+    node, start = root, root.start_byte
+    openers: list[tuple[str, int]] = []
+    while True:
+        around = None
+        num_outer = len(openers)
+        for child in node.children:
+            if child.start_byte >= cursor:
+                break
+            is_complete = child.end_byte <= cursor
+            if child.is_error or child.is_missing or (child.has_error and is_complete):
+                return child.start_byte, openers
+            is_quote = _QUOTE_NODE.search(child.type) is not None
+            if not is_complete or (is_quote and child.end_byte == cursor):
+                if is_quote or child.child_count == 0:
+                    # Text between JSX tags has no quotes, whatever it looks like.
+                    return cursor if child.type == "jsx_text" else child.start_byte, openers
+                around = child
+                break
+            if child.type[-1:] in BRACKETS and not child.is_named:
+                openers.append((child.type[-1], child.start_byte))
+            elif child.type in (")", "]", "}") and len(openers) > num_outer:
+                openers.pop()
+            start = child.end_byte
+        if around is None:
+            return start, openers
+        node, start = around, around.start_byte
 
 
-def _last_break(text: str) -> int:
-    return max(text.rfind("\n"), text.rfind("\r")) + 1
+def _is_ended(quote: Frame, language: str, before: str, after: str) -> bool:
+    """Whether a string or comment around the cursor ends in the text after it."""
+    events = scan(after, language, (quote,)).events
+    end = next((event for event in events if event.frame is quote and not event.is_open), None)
+    if end is None or not end.character:
+        return False
+    inside = after[: end.start]
+    if not LINE_BREAK.search(inside):
+        return True
+    if quote.kind == "comment":
+        return quote.opener not in inside
+    # It may be the next string's opener that was found: then an end here mends the syntax.
+    as_is = num_syntax_errors(language, before + after) or 0
+    ended_here = num_syntax_errors(language, before + quote.closer + after) or 0
+    return as_is <= ended_here
 
 
-def _previous_line(prefix: str) -> str:
-    """The last line before the cursor's that is not blank."""
-    text = prefix[: _last_break(prefix)].rstrip()
-    return text[_last_break(text) :]
+def _num_unclosed(open_frames: Sequence[_Open], language: str, after: str, is_whole: bool) -> int:
+    """How many of the innermost open brackets have no closer in the text after the cursor.
+
+    Of all answers, that one under which brackets match best from here on; indentation counts too,
+    because a closer at the start of a line stands below the line of its opener.
+    """
+    indexes = [index for index, one in enumerate(open_frames) if one.frame.kind == "bracket"]
+    if not indexes:
+        return 0
+    quoted = scan(after, language, (open_frames[-1].frame,)).events
+    is_quoted = open_frames[-1].frame.kind != "bracket" and bool(quoted)
+    boundary = _BOUNDARY.search(after, quoted[0].end if is_quoted else 0)
+    if boundary is not None:
+        after, is_whole = after[: boundary.start()], True
+    best, fewest = 0, None
+    for count in range(min(len(indexes), _MAX_UNCLOSED) + 1):
+        left_out = set(indexes[len(indexes) - count :])
+        kept = [one for index, one in enumerate(open_frames) if index not in left_out]
+        num_faults = _num_faults(kept, language, after, is_whole)
+        if fewest is None or num_faults < fewest:
+            best, fewest = count, num_faults
+        if fewest == 0:
+            break
+    return best
 
 
-def _following(suffix: str) -> tuple[str, str]:
-    """Rest of the cursor's line, and the first line after it that is not blank."""
-    lines = re.split(r"\r\n|\r|\n", suffix[:MAX_SUFFIX_CHARS])
-    return lines[0], next((line for line in lines[1:] if line.strip()), "")
+def _num_faults(open_frames: Sequence[_Open], language: str, after: str, is_whole: bool) -> int:
+    """Brackets that do not match if exactly `open_frames` are open at the start of `after`."""
+    waiting = list(open_frames)
+    depth, num_faults = 0, 0
+    for event in scan(after, language, tuple(one.frame for one in open_frames)).events:
+        if not waiting:
+            return num_faults
+        if event.frame is None:
+            num_faults += 1
+        elif event.is_open:
+            depth += 1
+        elif depth:
+            depth -= 1
+        else:
+            opener = waiting.pop()
+            line = indentation.line_at(after, event.start)
+            is_first = (
+                len(line) < event.start and not indentation.last_line(after[: event.start]).strip()
+            )
+            num_faults += is_first and indentation.width(line) != opener.width
+    return num_faults + (sum(one.frame.kind == "bracket" for one in waiting) if is_whole else 0)
 
 
 def _window_start(prefix: str) -> int:
-    start = max(len(prefix) - MAX_PREFIX_CHARS, 0)
-    return start if start == 0 else prefix.find("\n", start) + 1
+    """Where to begin reading: at a line on which something new begins, if there is one."""
+    start = len(prefix) - MAX_PREFIX_CHARS
+    if start <= 0:
+        return 0
+    top = _TOP_LEVEL.search(prefix, start, len(prefix) - MAX_PREFIX_CHARS // 4)
+    if top is not None:
+        return top.start()
+    line_break = LINE_BREAK.search(prefix, start)
+    return start if line_break is None else line_break.end()
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    """UTF-8, lone surrogates as `?`: each character stays one."""
+    return text.encode(errors="replace")
 
 
-@functools.cache
-def _parser(language: str) -> Parser | None:
-    """Grammars are imported when a document first needs them."""
-    grammar = _GRAMMARS.get(language)
-    if grammar is None:
-        return None
-    module = importlib.import_module(grammar.module)
-    return Parser(Language(getattr(module, grammar.function)()))
+def _num_chars(data: bytes, end: int) -> int:
+    return len(data[:end].decode())
