@@ -4,10 +4,9 @@ Knows neither files, tokens' meaning nor sampling. Rows that are not gated run t
 nothing else: the adapter never changes them.
 
 Shape suffixes: B batch, T rows of this call, S slots of the cache, R rows with logits, D width,
-H query heads, G key/value heads, K head dim, F feed-forward width, V vocabulary.
+H query heads, G key/value heads, K head dim, F feed-forward width, V vocabulary; N = H/G · T, the
+rows of all query heads that share a key/value head.
 """
-
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,11 @@ from torch import Tensor, nn
 
 from model.adapter import Adapter, LayerUpdate, LowRank
 from model.config import ModelConfig
+from model.masks import Attention, Tile, attention_tiles
 
-Attention = Literal["causal", "bidirectional"] | Tensor
+CPU_TILE_ROWS = 128
+"""Rows that attend at once on a CPU. Causal rows need no slots behind the last of their tile, so
+smaller tiles skip more masked work; larger ones keep the matrix units busier."""
 
 
 class KVCache:
@@ -89,9 +91,13 @@ class Transformer(nn.Module):
         """
         _, num_rows = ids_BT.shape
         assert cache is not None or start == 0, "without a cache there is nothing before row 0"
-        mask = attention_mask(attention, num_rows, start, ids_BT.device)
         cos_TK, sin_TK = self._rotary(start, num_rows)
         x_BTD = self._embed(ids_BT)
+        tiles = self._tiles(attention, range(num_rows), start, x_BTD)
+        last_tiles = tiles
+        if rows is not None:
+            assert rows.step in (None, 1), "rows with logits are one after the other"
+            last_tiles = self._tiles(attention, range(num_rows)[rows], start, x_BTD)
         updates = self.adapter.layers if self.adapter is not None and gate_BT is not None else None
         gate_BT1 = None if gate_BT is None else gate_BT[..., None].to(x_BTD.dtype)
         for index, block in enumerate(self.blocks):
@@ -100,7 +106,7 @@ class Transformer(nn.Module):
                 x_BTD,
                 cos_TK,
                 sin_TK,
-                mask,
+                last_tiles if is_last else tiles,
                 kv=None if cache is None else (cache.keys[index], cache.values[index]),
                 start=start,
                 update=None if updates is None else updates[index],
@@ -122,11 +128,26 @@ class Transformer(nn.Module):
             return x_BTD
         return torch.where(is_mask_BT[..., None], mask_D, x_BTD)
 
+    def _tiles(self, attention: Attention, rows: range, start: int, x_BTD: Tensor) -> list[Tile]:
+        """What the given rows of `x_BTD` see, cut as suits the device."""
+        num_rows = x_BTD.shape[1]
+        return attention_tiles(
+            attention,
+            rows,
+            start,
+            num_rows,
+            tile_rows=CPU_TILE_ROWS if x_BTD.device.type == "cpu" else max(num_rows, 1),
+            group_size=self.config.num_heads // self.config.num_kv_heads,
+            dtype=x_BTD.dtype,
+            device=x_BTD.device,
+        )
+
     def _rotary(self, start: int, num_rows: int) -> tuple[Tensor, Tensor]:
         """Cosine and sine tables (T, K) of positions `start` …, computed once for all positions."""
         device, dtype = self.embedding.weight.device, self.embedding.weight.dtype
         if self._rope is None or self._rope[0].device != device or self._rope[0].dtype != dtype:
-            self._rope = rotary_table(self.config, device, dtype)
+            with torch.inference_mode(mode=False):  # a table made there could not serve training
+                self._rope = rotary_table(self.config, device, dtype)
         cos_SK, sin_SK = self._rope
         end = start + num_rows
         if end > len(cos_SK):
@@ -134,18 +155,6 @@ class Transformer(nn.Module):
                 f"{end} tokens are too many for this model: its limit is {len(cos_SK)}."
             )
         return cos_SK[start:end], sin_SK[start:end]
-
-
-def attention_mask(
-    attention: Attention, num_rows: int, start: int, device: torch.device
-) -> Tensor | None:
-    """Bool (T, start + T), True = may attend; None where every row sees every slot."""
-    if isinstance(attention, Tensor):
-        return attention
-    if attention == "bidirectional" or num_rows == 1:
-        return None
-    mask = torch.ones(num_rows, start + num_rows, dtype=torch.bool, device=device)
-    return mask.tril(diagonal=start)
 
 
 class Block(nn.Module):
@@ -163,7 +172,7 @@ class Block(nn.Module):
         x_BTD: Tensor,
         cos_TK: Tensor,
         sin_TK: Tensor,
-        mask: Tensor | None,
+        tiles: list[Tile],
         *,
         kv: tuple[Tensor, Tensor] | None,
         start: int,
@@ -174,7 +183,7 @@ class Block(nn.Module):
         """The stream (B, R, D) after this layer, computed to the end for `rows` only."""
         normed_BTD = self.attention_norm(x_BTD)
         attended_BRD = self.attention(
-            normed_BTD, cos_TK, sin_TK, mask, kv, start, update, gate_BT1, rows
+            normed_BTD, cos_TK, sin_TK, tiles, kv, start, update, gate_BT1, rows
         )
         if rows is not None:
             x_BTD = x_BTD[:, rows]
@@ -202,15 +211,15 @@ class SelfAttention(nn.Module):
         x_BTD: Tensor,
         cos_TK: Tensor,
         sin_TK: Tensor,
-        mask: Tensor | None,
+        tiles: list[Tile],
         kv: tuple[Tensor, Tensor] | None,
         start: int,
         update: LayerUpdate | None,
         gate_BT1: Tensor | None,
         rows: slice | None,
     ) -> Tensor:
-        """Attention output (B, R, D); K/V of all T rows go to the cache."""
-        batch_size, num_rows, _ = x_BTD.shape
+        """Attention output (B, R, D) of the rows in `tiles`; K/V of all T rows go to the cache."""
+        num_rows = x_BTD.shape[1]
         qkv = adapted(self.qkv, x_BTD, None if update is None else update.qkv, gate_BT1)
         q, k, v = torch.split(qkv, self.widths, dim=-1)
         q_BHTK = self._heads(q, self.num_heads)
@@ -218,24 +227,39 @@ class SelfAttention(nn.Module):
         v_BGTK = self._heads(v, self.num_kv_heads)
         if kv is not None:
             end = start + num_rows
+            assert end <= kv[0].shape[2], "the cache has no slot for the last rows"
             kv[0][:, :, start:end] = k_BGTK
             kv[1][:, :, start:end] = v_BGTK
             k_BGTK, v_BGTK = kv[0][:, :, :end], kv[1][:, :, :end]
-        if rows is not None:
-            q_BHTK, cos_TK, sin_TK = q_BHTK[:, :, rows], cos_TK[rows], sin_TK[rows]
-            gate_BT1 = None if gate_BT1 is None else gate_BT1[:, rows]
-            mask = mask[..., rows, :] if mask is not None and mask.shape[-2] > 1 else mask
-        num_rows = q_BHTK.shape[2]
-        if num_rows == 0:
+        if not tiles:
             return x_BTD[:, :0]
-        attended_BHTK = F.scaled_dot_product_attention(
-            rotate(q_BHTK, cos_TK, sin_TK), k_BGTK, v_BGTK, attn_mask=mask, enable_gqa=True
-        )
-        attended = attended_BHTK.transpose(1, 2).reshape(batch_size, num_rows, -1)
+        q_BHTK = rotate(q_BHTK, cos_TK, sin_TK)
+        attended = torch.cat([attend(q_BHTK, k_BGTK, v_BGTK, tile) for tile in tiles], dim=1)
+        if rows is not None and gate_BT1 is not None:
+            gate_BT1 = gate_BT1[:, rows]
         return adapted(self.out, attended, None if update is None else update.out, gate_BT1)
 
     def _heads(self, x: Tensor, num_heads: int) -> Tensor:
         return x.view(*x.shape[:2], num_heads, self.head_dim).transpose(1, 2)
+
+
+def attend(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, tile: Tile) -> Tensor:
+    """Attention (B, rows, H · K) of one tile's rows.
+
+    Query heads that share a key/value head are stacked along the rows, so that keys and values are
+    read once for all of them: twelve times as fast as head by head for 1 row over 1,024 slots.
+    """
+    q_BHTK = q_BHTK[:, :, tile.rows]
+    batch_size, num_heads, num_rows, head_dim = q_BHTK.shape
+    num_kv_heads = k_BGSK.shape[1]
+    attended_BGNK = F.scaled_dot_product_attention(
+        q_BHTK.reshape(batch_size, num_kv_heads, -1, head_dim),
+        k_BGSK[:, :, : tile.num_slots],
+        v_BGSK[:, :, : tile.num_slots],
+        attn_mask=tile.bias,
+    )
+    attended_BHTK = attended_BGNK.reshape(batch_size, num_heads, num_rows, head_dim)
+    return attended_BHTK.transpose(1, 2).reshape(batch_size, num_rows, -1)
 
 
 class FeedForward(nn.Module):
@@ -257,7 +281,7 @@ class FeedForward(nn.Module):
 
 
 def adapted(
-    linear: nn.Linear, x: Tensor, update: LowRank | None, gate_BT1: Tensor | None
+    linear: nn.Module, x: Tensor, update: LowRank | None, gate_BT1: Tensor | None
 ) -> Tensor:
     """The linear layer, plus its low-rank update on gated rows; others get the base's."""
     y: Tensor = linear(x)
