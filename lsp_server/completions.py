@@ -35,6 +35,9 @@ class Completions:
     """The sessions of all open documents."""
 
     def __init__(self, engine: Engine, settings: Settings, on_update: Callable[[Offer], None]):
+        self.is_followed = False
+        """Whether the client follows updates. One that does not would be left with half a word if
+        it were answered at the first paint deadline, so it gets a complete line or the end."""
         self._engine = engine
         self._settings = settings
         self._on_update = on_update
@@ -53,15 +56,18 @@ class Completions:
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Offer | None] = loop.create_future()
         self._replies[reply_id] = reply
-        deadline = loop.call_later(
-            self._settings.first_paint_ms / 1000,
-            lambda: self._carry_out(session, session.pass_deadline(reply_id)),
-        )
+        deadline = None
+        if self.is_followed:
+            deadline = loop.call_later(
+                self._settings.first_paint_ms / 1000,
+                lambda: self._carry_out(session, session.pass_deadline(reply_id)),
+            )
         try:
             self._carry_out(session, session.request(reply_id, snapshot))
             return await reply
         finally:
-            deadline.cancel()
+            if deadline is not None:
+                deadline.cancel()
             del self._replies[reply_id]
             self._carry_out(session, session.cancel(reply_id))  # does nothing once answered
 

@@ -140,7 +140,8 @@ async def open_loopback(
     capabilities = types.ClientCapabilities(
         text_document=types.TextDocumentClientCapabilities(
             inline_completion=types.InlineCompletionClientCapabilities()
-        )
+        ),
+        experimental=wire.CLIENT_CAPABILITY,
     )
     try:
         async with asyncio.timeout(30):

@@ -90,8 +90,12 @@ class Wire(LanguageServerProtocol):
 def _forget_capabilities(data: dict[str, Any]) -> bool:
     """Reduce what a client says it can do to what we use; False if that was all of it."""
     params = data.get("params") or {}
-    general = (params.get("capabilities") or {}).get("general") or {}
-    reduced = {"general": {"positionEncodings": general.get("positionEncodings")}}
+    capabilities = params.get("capabilities") or {}
+    general = capabilities.get("general") or {}
+    reduced = {
+        "general": {"positionEncodings": general.get("positionEncodings")},
+        "experimental": capabilities.get("experimental"),
+    }
     is_new = params.get("capabilities") != reduced
     params["capabilities"] = reduced
     return is_new
@@ -210,6 +214,7 @@ def make_server(
         server.documents.encoding = _ENCODINGS[server.workspace.position_encoding or "utf-16"]
         if resolve is not None:
             server.configure(*resolve(params.initialization_options, _project_folder(params)))
+        server.completions.is_followed = wire.follows_updates(params.capabilities.experimental)
 
     @server.feature(types.INITIALIZED)
     async def initialized(_: types.InitializedParams) -> None:

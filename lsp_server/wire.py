@@ -4,6 +4,7 @@ The server announces them as `capabilities.experimental.seed`; a client that kno
 misses nothing but the text that comes after the first answer.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
@@ -14,6 +15,15 @@ STATUS: Literal["seed/status"] = "seed/status"
 
 CAPABILITY: dict[str, Any] = {"seed": {"version": 1, "notifications": [UPDATE, STATUS]}}
 """Goes into the server's `capabilities.experimental`."""
+
+CLIENT_CAPABILITY: dict[str, Any] = {"seed": {"updates": True}}
+"""What a client that shows `seed/inlineCompletion/update` puts into its `experimental`."""
+
+
+def follows_updates(experimental: object) -> bool:
+    """Whether a client's experimental capabilities say that it shows updates."""
+    seed = experimental.get("seed") if isinstance(experimental, Mapping) else None
+    return isinstance(seed, Mapping) and seed.get("updates") is True
 
 
 @attrs.frozen

@@ -25,7 +25,10 @@ VS_CODE = types.ClientCapabilities(
     text_document=types.TextDocumentClientCapabilities(
         inline_completion=types.InlineCompletionClientCapabilities(dynamic_registration=True)
     ),
+    experimental=wire.CLIENT_CAPABILITY,
 )
+"""VS Code with a plugin that follows updates."""
+
 NEOVIM = types.ClientCapabilities(
     general=types.GeneralClientCapabilities(position_encodings=["utf-8", "utf-16", "utf-32"]),
     text_document=types.TextDocumentClientCapabilities(

@@ -63,6 +63,15 @@ async def test_a_single_line_is_one_answer_at_its_end(place: StubPlace, editor: 
     assert parts(await editor.ask(0, 4)) == [("1 + 2", (0, 4), (0, 4))]
 
 
+@pytest.mark.parametrize("editor", [NEOVIM], indirect=True)
+async def test_a_client_without_updates_is_not_left_with_half_a_line(
+    place: StubPlace, editor: Editor
+) -> None:
+    place.write_script(Answer(["f(", "a)\n", "g("], delays_ms=[0, 600, 60_000]))
+    editor.open("x = \n")
+    assert parts(await editor.ask(0, 4)) == [("f(a)\n", (0, 4), (0, 4))]
+
+
 async def test_after_the_deadline_the_first_block_is_shown(
     place: StubPlace, editor: Editor
 ) -> None:
