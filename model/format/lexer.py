@@ -6,7 +6,7 @@ What it says about a text stays true when the text grows, up to `Scan.end`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -161,6 +161,7 @@ class _Scanner:
         self.before = before
         self.events: list[Event] = []
         self.uncertain = 0
+        self.pattern = _code_pattern(*_spellings(rules))
 
     def run(self) -> Scan:
         position, end = 0, len(self.text)
@@ -175,7 +176,7 @@ class _Scanner:
 
     def _code(self, position: int) -> int | None:
         """Handle the next thing in code; returns where to go on, None if that is uncertain."""
-        found = _code_pattern(self.rules).search(self.text, position)
+        found = self.pattern.search(self.text, position)
         if found is None:
             return len(self.text)
         start, spelled = found.start(), found[0]
@@ -265,25 +266,23 @@ class _Scanner:
         return not before or before[-1] in _BEFORE_REGEX
 
 
-def _alternatives(spellings: list[str]) -> str:
+def _alternatives(spellings: Iterable[str]) -> str:
     return "|".join(re.escape(spelling) for spelling in sorted(spellings, key=len, reverse=True))
 
 
-@cache
-def _compiled(openers: tuple[str, ...], is_rust: bool) -> re.Pattern[str]:
-    raw = _RAW_RUST.pattern + "|" if is_rust else ""
-    return re.compile(raw + _alternatives([*openers, *"()[]{}"]))
-
-
-def _code_pattern(rules: _Rules) -> re.Pattern[str]:
-    spellings = [*rules.openers, *filter(None, [rules.line_comment])]
-    if rules.has_regexes:
-        spellings.append("/")
+def _spellings(rules: _Rules) -> tuple[tuple[str, ...], bool]:
+    spellings = [*rules.openers, *filter(None, [rules.line_comment]), *"()[]{}"]
+    if rules.line_comment == "//":
+        spellings.append("/")  # a regex, or at the end what may become a comment
     if rules.is_rust:
         spellings.append("'")
-    if any(spelling.startswith("/") for spelling in spellings):
-        spellings.append("/")  # a lone one at the end may become a comment
-    return _compiled(tuple(dict.fromkeys(spellings)), rules.is_rust)
+    return tuple(spellings), rules.is_rust
+
+
+@cache
+def _code_pattern(spellings: tuple[str, ...], is_rust: bool) -> re.Pattern[str]:
+    raw = _RAW_RUST.pattern + "|" if is_rust else ""
+    return re.compile(raw + _alternatives(spellings))
 
 
 @cache

@@ -5,6 +5,7 @@ that text once shown never has to be taken back. Knows neither tokens nor tree-s
 only how brackets, strings and comments look (`lexer`).
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ Stop = Literal["end_of_hole", "line"]
 
 _WITH_LABELS = frozenset({"go"})
 """Languages whose blocks hold lines that are indented like the block's opener (`case x:`)."""
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,7 @@ def _settle_line(generated: str, plan: HolePlan, is_final: bool) -> Settlement:
 def _overlap_start(text: str, plan: HolePlan, reading: "_Reading", *, is_whole: bool) -> int:
     """Where the tail begins that repeats the head of `line_suffix`; the end of `text` if none.
 
-    The tail has to stand outside of brackets and strings that the completion opened, whose closers
-    are its own, and must not begin inside a word. While more may come (not `is_whole`) it may end
-    inside one.
+    The tail must not begin inside a word. While more may come (not `is_whole`) it may end in one.
     """
     suffix = plan.line_suffix.rstrip()
     for start in range(max(len(text) - len(suffix), 0), len(text)):
@@ -90,7 +90,7 @@ def _overlap_start(text: str, plan: HolePlan, reading: "_Reading", *, is_whole: 
             is_repetition = (
                 head.startswith(text[start:])
                 and not _is_in_word(text, start)
-                and reading.is_top(start)
+                and reading.is_doubled(start, len(text))
             )
             if is_repetition and not (is_whole and _is_in_word(head, length)):
                 return start
@@ -98,7 +98,7 @@ def _overlap_start(text: str, plan: HolePlan, reading: "_Reading", *, is_whole: 
 
 
 def _is_in_word(text: str, index: int) -> bool:
-    return text[max(index - 1, 0) : index].isalnum() and text[index : index + 1].isalnum()
+    return 0 < index < len(text) and _WORD.fullmatch(text, index - 1, index + 1) is not None
 
 
 def _settle_block(generated: str, plan: HolePlan, is_final: bool) -> Settlement:
@@ -212,6 +212,16 @@ class _Reading:
             # Inside of a delimiter the frame that it opens counts already, or still.
             self._positions.append(event.start + 1 if event.is_open else event.end)
             self._states.append(state)
+        last = lexed.frames[-1] if lexed.frames and state.depth > 0 else None
+        if (
+            self.cut is None
+            and last is not None
+            and last.kind == "string"
+            and not last.is_multiline
+        ):
+            # Never closed, so perhaps no string: an apostrophe between JSX tags, a lone quote.
+            self._positions.pop()
+            self._states.pop()
 
     def _after(self, event: Event, state: _State) -> _State | None:
         """The state after an event, None if the hole ends before it."""
@@ -236,6 +246,14 @@ class _Reading:
     def is_top(self, index: int) -> bool:
         """Whether nothing is open at `index` that the completion has opened."""
         return self._at(index).depth == 0
+
+    def is_doubled(self, start: int, end: int) -> bool:
+        """Whether this part, if the text after the cursor holds it too, is one too many.
+
+        It is not if the completion itself needs it: inside of brackets and strings that it has
+        opened, or to close what was open.
+        """
+        return self.is_top(start) and self._at(start).num_due == self._at(end).num_due
 
     def is_quoted(self, index: int) -> bool:
         """Whether `index` is still inside the string or comment around the cursor."""

@@ -11,18 +11,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tree_sitter import Node
+from tree_sitter import Node, Tree
 
 from model.format import indentation
 from model.format.grammars import language_of, num_errors, parse
-from model.format.lexer import BRACKETS, LINE_BREAK, Frame, scan
+from model.format.lexer import BRACKETS, LINE_BREAK, Event, Frame, scan
 from model.format.plan import HoleKind, HolePlan
 
 __all__ = ["language_of", "num_syntax_errors", "parses", "plan_hole"]
 
-MAX_PREFIX_CHARS = 12_000
+MAX_PREFIX_CHARS = 10_000
 MAX_SUFFIX_CHARS = 4_000
-"""Read around the cursor: about 400 lines, which cost two milliseconds."""
+"""Read around the cursor: about 350 lines, which cost two milliseconds."""
 
 _TOP_LEVEL = re.compile(r"(?<=[\r\n])(?=[^\W\d]|@)")
 """The start of a line on which something begins that is in nothing else."""
@@ -54,49 +54,41 @@ def plan_hole(language: str, prefix: str, suffix: str, *, max_lines: int = 12) -
         max_lines: most lines of a completion; 1 allows no line break at all.
     """
     language = language_of(language)
-    before, after = prefix[_window_start(prefix) :], suffix[:MAX_SUFFIX_CHARS]
+    before, after = prefix[_window_start(prefix) :], suffix[: _window_end(suffix)]
     line_prefix = indentation.last_line(before)
-    line_suffix, next_line = indentation.following_lines(after)
+    line_suffix, next_line = indentation.following_lines(suffix[:MAX_SUFFIX_CHARS])
+    place = _locate(language, before, after)
+    line_start = len(before) - len(line_prefix)
 
-    open_frames = _open_frames(language, before, after)
-    quote = None
-    if open_frames and open_frames[-1].frame.kind != "bracket":
-        quote = open_frames.pop()
-    brackets = [one for one in open_frames if one.frame.kind == "bracket"]
-    is_quote_ended = quote is not None and _is_ended(quote.frame, language, before, after)
-    num_unclosed = _num_unclosed(
-        [*open_frames, *([quote] if quote and is_quote_ended else [])],
-        language,
-        after,
-        len(after) == len(suffix),
+    opens_block = place.quote is None and (
+        place.brackets[-1].offset == line_start + len(line_prefix.rstrip()) - 1
+        if place.brackets
+        else indentation.ends_with_colon(language, before)
     )
-
-    top = len(before) - len(line_prefix) + len(line_prefix.rstrip()) - 1
-    opens_block = quote is None and (
-        (bool(brackets) and brackets[-1].offset == top)
-        or (not brackets and indentation.ends_with_colon(language, before))
-    )
-    kind: HoleKind = "line"
-    is_multiline = False
-    if quote is None:
-        is_multiline = opens_block or not line_prefix.strip()
+    kind: HoleKind
+    if place.quote is None:
+        takes_lines = opens_block or not line_prefix.strip()
+        kind = "block" if takes_lines else "line"
     else:
-        kind = "comment" if quote.frame.kind == "comment" else "string"
-        is_block = len(quote.frame.closer) > 1 or quote.offset < len(before) - len(line_prefix)
-        is_multiline = quote.frame.is_multiline and is_block
-    is_multiline = is_multiline and not line_suffix.strip() and max_lines > 1
+        frame = place.quote.frame
+        kind = "comment" if frame.kind == "comment" else "string"
+        takes_lines = frame.is_multiline and (
+            len(frame.closer) > 1 or place.quote.offset < line_start
+        )
+    if line_suffix.strip() or max_lines == 1:
+        takes_lines = False
     return HolePlan(
         language=language,
-        kind="block" if kind == "line" and is_multiline else kind,
-        max_lines=max_lines if is_multiline else 1,
+        kind="line" if kind == "block" and not takes_lines else kind,
+        max_lines=max_lines if takes_lines else 1,
         indent=indentation.indent(language, before, after, opens_block=opens_block),
         line_prefix=line_prefix,
         line_suffix=line_suffix,
         next_line=next_line,
-        open_brackets="".join(bracket.frame.opener for bracket in brackets),
-        is_closed=tuple(index < len(brackets) - num_unclosed for index in range(len(brackets))),
-        quote_end=quote.frame.closer if quote else "",
-        is_quote_ended=is_quote_ended,
+        open_brackets="".join(bracket.frame.opener for bracket in place.brackets),
+        is_closed=place.is_closed,
+        quote_end=place.quote.frame.closer if place.quote else "",
+        is_quote_ended=place.is_quote_ended,
     )
 
 
@@ -110,14 +102,39 @@ class _Open:
     """Indentation of the line on which it begins, in columns."""
 
 
-def _open_frames(language: str, before: str, after: str) -> list[_Open]:
+@dataclass(frozen=True)
+class _Place:
+    """What the cursor stands in."""
+
+    brackets: list[_Open]
+    is_closed: tuple[bool, ...]
+    """For each bracket, whether its closer stands in the text after the cursor."""
+    quote: _Open | None
+    is_quote_ended: bool
+
+
+def _locate(language: str, before: str, after: str) -> _Place:
+    tree = parse(language, _encode(before + after))
+    open_frames = _open_frames(language, before, tree)
+    quote, is_quote_ended = None, False
+    if open_frames and open_frames[-1].frame.kind != "bracket":
+        quote = open_frames[-1]
+        is_quote_ended = _is_ended(quote.frame, language, before, after, tree)
+        if not is_quote_ended:
+            open_frames.pop()
+    brackets = [one for one in open_frames if one.frame.kind == "bracket"]
+    num_closed = len(brackets) - _num_unclosed(open_frames, language, after)
+    is_closed = tuple(index < num_closed for index in range(len(brackets)))
+    return _Place(brackets, is_closed, quote, is_quote_ended)
+
+
+def _open_frames(language: str, before: str, tree: Tree | None) -> list[_Open]:
     """What is open at the cursor, outermost first."""
-    data = _encode(before)
-    tree = parse(language, data + _encode(after))
     start = len(before) - len(indentation.last_line(before))
     offsets: list[int] = []
     frames: tuple[Frame, ...] = ()
     if tree is not None:
+        data = _encode(before)
         trusted, openers = _trusted(tree.root_node, len(data))
         start = _num_chars(data, trusted)
         frames = tuple(BRACKETS[opener] for opener, _ in openers)
@@ -171,10 +188,9 @@ def _trusted(root: Node, cursor: int) -> tuple[int, list[tuple[str, int]]]:
         node, start = around, around.start_byte
 
 
-def _is_ended(quote: Frame, language: str, before: str, after: str) -> bool:
+def _is_ended(quote: Frame, language: str, before: str, after: str, tree: Tree | None) -> bool:
     """Whether a string or comment around the cursor ends in the text after it."""
-    events = scan(after, language, (quote,)).events
-    end = next((event for event in events if event.frame is quote and not event.is_open), None)
+    end = _first_end(quote, language, after)
     if end is None or not end.character:
         return False
     inside = after[: end.start]
@@ -182,13 +198,26 @@ def _is_ended(quote: Frame, language: str, before: str, after: str) -> bool:
         return True
     if quote.kind == "comment":
         return quote.opener not in inside
+    if tree is None or not tree.root_node.has_error:
+        return True
     # It may be the next string's opener that was found: then an end here mends the syntax.
-    as_is = num_syntax_errors(language, before + after) or 0
-    ended_here = num_syntax_errors(language, before + quote.closer + after) or 0
-    return as_is <= ended_here
+    mended = num_syntax_errors(language, before + quote.closer + after)
+    return mended is None or num_errors(tree) <= mended
 
 
-def _num_unclosed(open_frames: Sequence[_Open], language: str, after: str, is_whole: bool) -> int:
+def _first_end(quote: Frame, language: str, after: str) -> Event | None:
+    depth = 0
+    for event in scan(after, language, (quote,)).events:
+        if event.is_open:
+            depth += 1
+        elif event.frame is not None:
+            if depth == 0:
+                return event
+            depth -= 1
+    return None
+
+
+def _num_unclosed(open_frames: Sequence[_Open], language: str, after: str) -> int:
     """How many of the innermost open brackets have no closer in the text after the cursor.
 
     Of all answers, that one under which brackets match best from here on; indentation counts too,
@@ -197,11 +226,11 @@ def _num_unclosed(open_frames: Sequence[_Open], language: str, after: str, is_wh
     indexes = [index for index, one in enumerate(open_frames) if one.frame.kind == "bracket"]
     if not indexes:
         return 0
-    quoted = scan(after, language, (open_frames[-1].frame,)).events
-    is_quoted = open_frames[-1].frame.kind != "bracket" and bool(quoted)
-    boundary = _BOUNDARY.search(after, quoted[0].end if is_quoted else 0)
-    if boundary is not None:
-        after, is_whole = after[: boundary.start()], True
+    last = open_frames[-1].frame
+    quote_end = None if last.kind == "bracket" else _first_end(last, language, after)
+    boundary = _BOUNDARY.search(after, quote_end.end if quote_end else 0)
+    is_whole = boundary is not None or len(after) < MAX_SUFFIX_CHARS
+    after = after[: boundary.start()] if boundary else after
     best, fewest = 0, None
     for count in range(min(len(indexes), _MAX_UNCLOSED) + 1):
         left_out = set(indexes[len(indexes) - count :])
@@ -247,6 +276,14 @@ def _window_start(prefix: str) -> int:
         return top.start()
     line_break = LINE_BREAK.search(prefix, start)
     return start if line_break is None else line_break.end()
+
+
+def _window_end(suffix: str) -> int:
+    """Where to end reading: before a line on which something new begins, if there is one."""
+    if len(suffix) < MAX_SUFFIX_CHARS:
+        return len(suffix)
+    starts = [top.start() for top in _TOP_LEVEL.finditer(suffix, 0, MAX_SUFFIX_CHARS)]
+    return starts[-1] if starts else MAX_SUFFIX_CHARS
 
 
 def _encode(text: str) -> bytes:
