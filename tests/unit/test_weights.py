@@ -1,12 +1,14 @@
 """GGUF files written with the gguf library, and everything that is not one."""
 
 import contextlib
+import json
 
 import gguf
 import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
+from safetensors.torch import load_file, save_file
 
 from model.config import NAMED
 from model.format.gguf_file import GGUFError, read_head
@@ -16,7 +18,7 @@ from model.weights import WeightsError, load_model, save_model
 CPU = torch.device("cpu")
 WIDTH, FFN, VOCAB, HEADS, KV_HEADS = 256, 512, 300, 8, 2
 """Multiples of 256, the block size of the K-quants."""
-WRITABLE = ["F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_1", "Q4_0"]
+WRITABLE = ["F32", "F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_1", "Q4_0"]
 K_QUANTS = ["Q6_K", "Q5_K", "Q4_K"]
 
 
@@ -208,6 +210,14 @@ def test_foreign_models_are_refused(tmp_path):
     values["blk.1.ffn_up.weight"] = values["blk.1.ffn_up.weight"][:-1]
     write(path, "llama", values, "F32")
     refused(path, "has shape")
+    values = tensors("llama")
+    values["blk.1.attn_q_norm.weight"] = np.ones(WIDTH // HEADS, np.float32)
+    write(path, "llama", values, "F32")
+    refused(path, "attn_q_norm.weight, which a plain llama network has no place for")
+    values = tensors("llama")
+    values["rope_freqs.weight"] = np.ones(3, np.float32)
+    write(path, "llama", values, "F32")
+    refused(path, "network that cannot be")
 
 
 def test_bad_folders_are_refused(tmp_path):
@@ -221,6 +231,82 @@ def test_bad_folders_are_refused(tmp_path):
     refused(tmp_path, "mamba")
     (tmp_path / "model.safetensors").write_bytes(b"garbage")
     refused(tmp_path, "damaged")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_model(Transformer(NAMED["debug"]), tmp_path)
+    return tmp_path
+
+
+def change(folder, **entries):
+    record = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(record | entries))
+
+
+def shard(folder):
+    """Cut the one file in two, with the index that Hugging Face writes for that."""
+    whole = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(whole)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in parts.items():
+        save_file({name: whole[name] for name in part}, folder / file)
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_a_sharded_folder_is_the_same_model(folder):
+    whole = load_model(folder, dtype=torch.float32, device=CPU)
+    shard(folder)
+    save_file({"model.norm.weight": torch.zeros(64)}, folder / "unrelated.safetensors")
+    again = load_model(folder, dtype=torch.float32, device=CPU)
+    ids_BT = torch.arange(20)[None]
+    assert torch.equal(again(ids_BT), whole(ids_BT))
+    (folder / "b.safetensors").unlink()
+    refused(folder, "lacks the file b.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": 3}')
+    refused(folder, "does not say which file")
+
+
+def test_what_would_be_dropped_in_silence_is_refused(folder):
+    tensors = load_file(folder / "model.safetensors")
+
+    def rewrite(**more):
+        save_file(tensors | more, folder / "model.safetensors")
+
+    rewrite(**{"model.layers.0.self_attn.o_proj.bias": torch.zeros(64)})
+    refused(folder, "o_proj.bias, which a plain qwen2 network has no place for")
+    name = "model.layers.0.mlp.up_proj.weight"
+    rewrite(**{name: tensors[name].to(torch.float8_e4m3fn)})
+    refused(folder, "is of type F8_E4M3, which is not read")
+    rewrite()
+    change(folder, hidden_act="gelu")
+    refused(folder, "activation 'gelu'")
+    change(folder, hidden_act="silu", rope_scaling={"rope_type": "yarn", "factor": 4.0})
+    refused(folder, "rope scaling 'yarn'")
+    change(folder, rope_scaling=None, use_sliding_window=True)
+    refused(folder, "sliding-window")
+    change(folder, use_sliding_window=False)
+    load_model(folder, dtype=torch.float32, device=CPU)
+    del tensors["lm_head.weight"]
+    rewrite()
+    refused(folder, "lacks the tensor lm_head.weight")
+    change(folder, tie_word_embeddings=True)
+    assert load_model(folder, dtype=torch.float32, device=CPU).config.is_tied
+
+
+@pytest.mark.parametrize("value", [None, "x", -1, 0, 1e400, 10**40, True, [], {}, 0.5, 7])
+def test_any_odd_entry_of_a_configuration_is_survived(folder, value):
+    """Either it still loads, or it is refused; never another exception."""
+    record = json.loads((folder / "config.json").read_text())
+    for key in [*record, "rope_scaling", "rope_parameters"]:
+        (folder / "config.json").write_text(json.dumps(record | {key: value}))
+        with contextlib.suppress(WeightsError):
+            load_model(folder, dtype=torch.float32, device=CPU)
+    for text in ("[]", "3", "[" * 5000):
+        (folder / "config.json").write_text(text)
+        refused(folder, "config.json")
 
 
 def test_the_head_tells_where_tensors_lie(good):
