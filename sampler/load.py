@@ -6,6 +6,7 @@ import torch
 
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
+from model.packed import pack
 from model.weights import load_model
 from sampler.engine import Engine, EngineSettings
 from sampler.runner import Runner
@@ -52,6 +53,7 @@ def open_engine(
         raise ValueError(f"A block has at least 1 slot, not {block_size}.")
     vocabulary = read_vocabulary(path)
     model = load_model(path, dtype=dtype, device=device, adapter=adapter)
+    pack(model)
     runner = Runner(model)
     with torch.inference_mode():
         model(torch.zeros(1, block_size, dtype=torch.long, device=device))

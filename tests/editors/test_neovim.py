@@ -85,7 +85,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "circles.py").write_text(SOURCE)
     command = (
         f"cd {tmp_path} && XDG_STATE_HOME={tmp_path} {nvim()} -u init.lua "
-        "-c 'set noswapfile shortmess+=I laststatus=0 termguicolors | hi Normal guibg=NONE' circles.py"
+        "-c 'set noswapfile shortmess+=I laststatus=0 termguicolors' "
+        "-c 'highlight Normal guibg=NONE' circles.py"
     )
     terminal = Terminal(f"seed-{os.getpid()}", command)
     yield terminal
