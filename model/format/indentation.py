@@ -65,7 +65,7 @@ def indent(language: str, before: str, after: str, *, opens_block: bool) -> str:
     if line.strip():
         return _below(language, before, after, next_line) if opens_block else leading(line)
     if line:
-        return line
+        return leading(line)
     above = before.rstrip()
     if not above:
         return leading(next_line)

@@ -63,8 +63,12 @@ def _settle_line(generated: str, plan: HolePlan, is_final: bool) -> Settlement:
     if is_row and _repeats(plan.line_prefix + line, plan, is_whole=is_over):
         return Settlement("", stop is not None, stop)
     if not is_over:
-        end = min(reading.end, _overlap_start(line.rstrip(), plan, reading, is_whole=False))
-        return Settlement(line[:end].rstrip(), False, None)
+        # The line may go on, or have been cut where its reading is not yet certain.
+        ends = (
+            _overlap_start(part.rstrip(), plan, reading, is_whole=False)
+            for part in (line, line[: reading.end])
+        )
+        return Settlement(line[: min(reading.end, *ends)].rstrip(), False, None)
 
     text = line.rstrip()
     end = _overlap_start(text, plan, reading, is_whole=True)
@@ -154,10 +158,10 @@ def _least_width(generated: str, plan: HolePlan) -> int:
         return min(_width(plan.indent), own if plan.language in _WITH_LABELS else own + 1)
     if plan.line_prefix:
         return _width(plan.line_prefix)
-    # Nobody has indented yet: as deep as the text itself begins, and no deeper than its neighbors.
+    # Nobody has indented yet: the text may come back as far as the next line stands, but not to the
+    # left edge unless it began there.
     first = next((generated[a:b] for a, b, _ in _lines(generated) if generated[a:b].strip()), "")
-    neighbors = [plan.indent, first, *filter(None, [plan.next_line])]
-    return min(map(_width, neighbors))
+    return min(_width(first), max(_width(plan.next_line), 1))
 
 
 def _width(line: str) -> int:
