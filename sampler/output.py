@@ -3,6 +3,7 @@
 Knows neither model nor cache. Shown text only ever grows (`model.format.settle`).
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from model.format.plan import HolePlan
@@ -46,19 +47,25 @@ class Output:
         Sets `stop` once the hole is closed or the limit reached; tokens behind it are dropped.
         """
         assert self.stop is None
+        ends: list[int] = []
+        is_ended = False
         for token in tokens:
-            if token in self._end_ids:
-                return self.finish("end_of_hole")
+            is_ended = token in self._end_ids
+            if is_ended:
+                break
             self._generated += self._stream.feed([token])
             self._num_bytes += len(self._tokenizer.decode_bytes([token]))
             self.num_tokens += 1
+            ends.append(len(self._generated))
             if self.num_left <= 0:
                 break
         settlement = self._settle(is_final=False)
         if settlement.is_stopped:
             self.stop = settlement.stop
-        elif self.num_left <= 0:
-            return self.finish("limit")
+            # Once stopped, always stopped: the tokens behind the one that did it do not count.
+            self.num_tokens -= len(ends) - 1 - bisect_left(ends, True, key=self._is_stopped_at)
+        elif is_ended or self.num_left <= 0:
+            return self.finish("end_of_hole" if is_ended else "limit")
         return self._show(settlement.text)
 
     def finish(self, stop: Stop) -> str:
@@ -73,6 +80,10 @@ class Output:
         if is_cut_off and not settlement.text:
             settlement = self._settle(is_final=True)
         return self._show(settlement.text)
+
+    def _is_stopped_at(self, end: int) -> bool:
+        text = self._generated[len(self.required) : end]
+        return settle(text, self._plan, is_final=False).is_stopped
 
     def _settle(self, *, is_final: bool) -> Settlement:
         return settle(self._generated[len(self.required) :], self._plan, is_final=is_final)
