@@ -152,9 +152,10 @@ def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapte
         )
     try:
         config = AdapterConfig(int(metadata["rank"]), float(metadata["alpha"]))
-        adapter = Adapter(model, config)
-        adapter.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
+        with torch.device("meta"):  # shapes are compared before anything of that size is made
+            adapter = Adapter(model, config)
+        adapter.load_state_dict(tensors, assign=True)
+    except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise AdapterError(f"The tensors in {path} are not those of an adapter.") from error
     return adapter
 

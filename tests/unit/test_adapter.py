@@ -2,10 +2,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.adapter import Adapter, AdapterConfig, AdapterError, load_adapter, save_adapter
+from model.adapter import (
+    Adapter,
+    AdapterConfig,
+    AdapterError,
+    fingerprint,
+    load_adapter,
+    save_adapter,
+)
 from model.config import NAMED
 from model.network import KVCache, Transformer
 from model.weights import load_model, save_model
+from training.cli import app
 
 CPU = torch.device("cpu")
 CONFIG = NAMED["debug"]
@@ -111,3 +119,22 @@ def test_files_that_do_not_fit_are_refused(adapter, tmp_path):
     metadata = {"format": "seed-lsp-adapter", "format_version": "1", "kind": "gated"}
     save_file(tensors, path, {**metadata, "format_version": "9"})
     refused("adapter format 9")
+    for rank in ("0", "-1", "x", "5", "99999999999999", "9" * 40):
+        broken = {"rank": rank, "alpha": "8.0", "base_fingerprint": fingerprint(CONFIG)}
+        save_file(adapter.state_dict(), path, metadata | broken)
+        refused("not those of an adapter")
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_init_adapter_writes_what_the_model_loads(model, tmp_path, seed):
+    save_model(model, tmp_path / "base")
+    out = tmp_path / "adapter.safetensors"
+    words = ["init-adapter", "--model", str(tmp_path / "base"), "--rank", "4", "--out", str(out)]
+    app([*words, "--random", str(seed)] if seed else words, result_action="return_value")
+    loaded = load_model(tmp_path / "base", dtype=torch.float32, device=CPU, adapter=out)
+    assert loaded.adapter.config == AdapterConfig(rank=4, alpha=8.0)
+    gate_BT = torch.ones_like(IDS, dtype=torch.bool)
+    is_base = torch.equal(loaded(IDS, gate_BT=gate_BT), loaded(IDS))
+    assert is_base == (seed is None)
+    mean_D = model.embedding.weight.mean(0)
+    assert 0 < (loaded.adapter.mask_embedding - mean_D).abs().mean() < 0.5
