@@ -199,6 +199,7 @@ class _Reading:
         """Where a bracket or the string closes whose closer already stands after the cursor."""
         self._plan = plan
         self._outer = list(zip(plan.open_brackets, plan.is_closed, strict=True))
+        self._num_wanted = _num_wanted_openers(plan)
         num_due = 0
         for _, is_closed in reversed(self._outer):
             if is_closed:
@@ -254,10 +255,11 @@ class _Reading:
     def is_doubled(self, start: int, end: int) -> bool:
         """Whether this part, if the text after the cursor holds it too, is one too many.
 
-        It is not if the completion itself needs it: inside of brackets and strings that it has
-        opened, or to close what was open.
+        It is not if the completion itself needs it: inside of what it has opened, unless the line
+        holds closers that wait for openers, or to close what was open.
         """
-        return self.is_top(start) and self._at(start).num_due == self._at(end).num_due
+        first, last = self._at(start), self._at(end)
+        return first.depth <= self._num_wanted and first.num_due == last.num_due
 
     def is_quoted(self, index: int) -> bool:
         """Whether `index` is still inside the string or comment around the cursor."""
@@ -271,6 +273,14 @@ class _Reading:
 
     def _at(self, index: int) -> _State:
         return self._states[bisect_right(self._positions, index) - 1]
+
+
+def _num_wanted_openers(plan: HolePlan) -> int:
+    """Closers in the rest of the line that nothing before the cursor has opened."""
+    if plan.quote_end:
+        return 0
+    strays = [event for event in scan(plan.line_suffix, plan.language).events if not event.frame]
+    return max(len(strays) - len(plan.open_brackets), 0)
 
 
 def _quote_at_cursor(plan: HolePlan) -> Frame | None:

@@ -68,12 +68,16 @@ LINES = [
     Case("python", "foo(█b)\n", "a, b)\n", "a, "),
     Case("tsx", "return <div>█</div>;\n", "Don't {x}</div>;\n", "Don't {x}", "line"),
     Case("tsx", "return <p className={█}>a</p>;\n", "style.p}>b</p>;\n", "style.p"),
+    # a closer that waits for its opener gets it
+    Case("python", "x = y.█)\n", "strip()\n", "strip(", "line"),
+    Case("python", "x = █), 1)\n", "f(g(a), 1)\n", "f(g(a", "line"),
     # strings and comments
     Case("python", 'x = "text █"\n', 'and more" + y\n', "and more"),
     Case("python", 'x = "text █"\n', 'a \\" b (', 'a \\" b (', None),
     Case("python", 'print("text █\n', 'more", x)\ny', 'more", x)', "line"),
     Case("python", 'print("text █")\n', 'more")\ny', "more"),
     Case("python", "# comm█\n", "ent :) it's\nx = 1\n", "ent :) it's", "line"),
+    Case("python", '"""█:\nif a:"""\n', 'if a:"""', "if a"),
     Case("javascript", "f(/* a █ */ x)\n", "b */ x)\n", "b"),
     Case("text", "Dear all (1 █\n", "or 2) don't: a) b)\n", "or 2) don't: a) b)", "line"),
 ]
