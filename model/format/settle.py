@@ -196,7 +196,7 @@ class _Reading:
         self.end = lexed.end
         """Up to here the reading holds whatever follows."""
         self.cut: int | None = None
-        """Where a bracket or the string closes whose closer already stands after the cursor."""
+        """Where the hole ends: what closes here is closed after the cursor already."""
         self._plan = plan
         self._outer = list(zip(plan.open_brackets, plan.is_closed, strict=True))
         self._num_wanted = _num_wanted_openers(plan)
@@ -233,7 +233,9 @@ class _Reading:
         if event.frame is None:
             return self._after_stray(event.character, state)
         if event.is_open:
-            return state._replace(depth=state.depth + 1)
+            # A comment to the end of the line would swallow the code after the cursor.
+            is_swallowing = event.frame == LINE_COMMENT and self._plan.line_suffix.strip()
+            return None if is_swallowing else state._replace(depth=state.depth + 1)
         if state.depth > 0:
             return state._replace(depth=state.depth - 1)
         is_ended = self._plan.is_quote_ended and bool(event.character)
