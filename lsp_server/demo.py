@@ -25,12 +25,10 @@ from model import hub
 
 ENGINE_TIMEOUT_S = 600.0
 _BODY = """\
-mid = (lo + hi) // 2
-            if a[mid] < x:
-                lo = mid + 1
-            else:
-                hi = mid
-"""
+orig = msg.get_payload(decode=True)
+    encdata = _qencode(orig)
+    msg.set_payload(encdata)
+    msg['Content-Transfer-Encoding'] = 'quoted-printable'"""
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,16 @@ HOLES = (
     ),
     Hole(
         "the arguments of a call",
-        "bisect",
-        "    if key is None:\n        lo = bisect_left(",
-        "a, x, lo, hi",
+        "secrets",
+        "    return binascii.hexlify(",
+        "token_bytes(nbytes)",
     ),
     Hole(
-        "the body of a loop",
-        "bisect",
-        "    if key is None:\n        while lo < hi:\n            ",
-        _BODY.removesuffix("\n"),
+        "the body of a function",
+        "email.encoders",
+        '    """Encode the message\'s payload in quoted-printable.\n\n'
+        '    Also, add an appropriate Content-Transfer-Encoding header.\n    """\n    ',
+        _BODY,
     ),
 )
 """Short modules: without a cache, a prompt costs time in proportion to its length."""

@@ -26,7 +26,7 @@ from model.source import PICKLES, Source, WeightsError
 
 __all__ = ["WeightsError", "load_model", "open_source", "save_model"]
 
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 512
 """Rows dequantized in one go: small enough to stay in cache and to bound memory."""
 
 _WITHOUT_EFFECT = ("rotary_emb.inv_freq", "rope_freqs.weight")

@@ -42,7 +42,7 @@ class EngineSettings:
     policy: UnmaskPolicy = field(default_factory=UnmaskPolicy)
     delta: float = 0.5
     """Mode `balanced` accepts a draft whose AR probability is at least this share of the best."""
-    prefill_chunk: int = 256
+    prefill_chunk: int = 128
     """Context tokens per forward: the longest time that a cancellation waits."""
     num_sequences: int = 4
     num_positions: int = 4096
