@@ -20,6 +20,8 @@ Stop = Literal["end_of_hole", "line"]
 _WITH_LABELS = frozenset({"go"})
 """Languages whose blocks hold lines that are indented like the block's opener (`case x:`)."""
 _WORD = re.compile(r"\w+")
+_RULE = re.compile(r"[/#*!]+")
+"""A line that many lines are alike to: an empty one of a comment."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def _width(line: str) -> int:
 def _repeats(row: str, plan: HolePlan, *, is_whole: bool) -> bool:
     """Whether a row is the next line again or, unless it `is_whole`, may become that."""
     row, next_line = row.rstrip(), plan.next_line.rstrip()
-    if not row or not next_line:
+    if not row or not next_line or _RULE.fullmatch(next_line.strip()):
         return False
     return row == next_line or (not is_whole and next_line.startswith(row))
 

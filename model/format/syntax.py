@@ -7,6 +7,7 @@ Any text is accepted; without a grammar only the cursor's own line is read. Know
 models nor editors.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +27,15 @@ MAX_SUFFIX_CHARS = 4_000
 
 _TOP_LEVEL = re.compile(r"(?<=[\r\n])(?=[^\W\d]|@)")
 """The start of a line on which something begins that is in nothing else."""
+_STATEMENT = re.compile(
+    r"(?<=[\r\n])(?=[ \t]*(?:(?:async )?def \w+\(|class \w+[(:]|@\w)"
+    r"|import \w|from [\w.]+ import |[\w.]+ ?[=(\[])"
+)
+"""The same in Python, where prose stands at the left edge of long docstrings."""
 _BOUNDARY = re.compile(r"[\r\n](?=[^\s)\]}#/*])")
 """Before such a line everything has been closed that was open further up."""
+_CODE_LINE = re.compile(r"[ \t]*(?!case\b|default\b)[^\s)\]}#/*]")
+"""A line that belongs to no bracket of a line beside it, as closers, comments and labels do."""
 _QUOTE_NODE = re.compile("string|comment|char|rune|regex|template|text_block")
 _MAX_UNCLOSED = 8
 
@@ -54,7 +62,7 @@ def plan_hole(language: str, prefix: str, suffix: str, *, max_lines: int = 12) -
         max_lines: most lines of a completion; 1 allows no line break at all.
     """
     language = language_of(language)
-    before, after = prefix[_window_start(prefix) :], suffix[: _window_end(suffix)]
+    before, after = prefix[_window_start(language, prefix) :], suffix[: _window_end(suffix)]
     line_prefix = indentation.last_line(before)
     line_suffix, next_line = indentation.following_lines(suffix[:MAX_SUFFIX_CHARS])
     place = _locate(language, before, after)
@@ -119,7 +127,7 @@ def _locate(language: str, before: str, after: str) -> _Place:
     quote, is_quote_ended = None, False
     if open_frames and open_frames[-1].frame.kind != "bracket":
         quote = open_frames[-1]
-        is_quote_ended = _is_ended(quote.frame, language, before, after, tree)
+        is_quote_ended = _is_ended(quote, language, before, after, tree)
         if not is_quote_ended:
             open_frames.pop()
     brackets = [one for one in open_frames if one.frame.kind == "bracket"]
@@ -188,21 +196,28 @@ def _trusted(root: Node, cursor: int) -> tuple[int, list[tuple[str, int]]]:
         node, start = around, around.start_byte
 
 
-def _is_ended(quote: Frame, language: str, before: str, after: str, tree: Tree | None) -> bool:
+def _is_ended(quote: _Open, language: str, before: str, after: str, tree: Tree | None) -> bool:
     """Whether a string or comment around the cursor ends in the text after it."""
-    end = _first_end(quote, language, after)
+    end = _first_end(quote.frame, language, after)
     if end is None or not end.character:
         return False
     inside = after[: end.start]
     if not LINE_BREAK.search(inside):
         return True
-    if quote.kind == "comment":
-        return quote.opener not in inside
+    if quote.frame.kind == "comment":
+        return quote.frame.opener not in inside
     if tree is None or not tree.root_node.has_error:
         return True
-    # It may be the next string's opener that was found: then an end here mends the syntax.
-    mended = num_syntax_errors(language, before + quote.closer + after)
-    return mended is None or num_errors(tree) <= mended
+    # It may be the next string's opener that was found: then an end here mends the syntax, or else
+    # to leave out the line, where brackets on it wait for their closers too.
+    line_start = quote.offset - len(indentation.last_line(before[: quote.offset]))
+    repairs = (before + quote.frame.closer + after, before[:line_start] + after)
+    return all(num_errors(tree) <= _num_errors(language, repaired) for repaired in repairs)
+
+
+def _num_errors(language: str, text: str) -> float:
+    num_found = num_syntax_errors(language, text)
+    return math.inf if num_found is None else num_found
 
 
 def _first_end(quote: Frame, language: str, after: str) -> Event | None:
@@ -231,11 +246,12 @@ def _num_unclosed(open_frames: Sequence[_Open], language: str, after: str) -> in
     boundary = _BOUNDARY.search(after, quote_end.end if quote_end else 0)
     is_whole = boundary is not None or len(after) < MAX_SUFFIX_CHARS
     after = after[: boundary.start()] if boundary else after
+    least_width = -1 if is_whole else _least_width(after)
     best, fewest = 0, None
     for count in range(min(len(indexes), _MAX_UNCLOSED) + 1):
         left_out = set(indexes[len(indexes) - count :])
         kept = [one for index, one in enumerate(open_frames) if index not in left_out]
-        num_faults = _num_faults(kept, language, after, is_whole)
+        num_faults = _num_faults(kept, language, after, least_width)
         if fewest is None or num_faults < fewest:
             best, fewest = count, num_faults
         if fewest == 0:
@@ -243,12 +259,29 @@ def _num_unclosed(open_frames: Sequence[_Open], language: str, after: str) -> in
     return best
 
 
-def _num_faults(open_frames: Sequence[_Open], language: str, after: str, is_whole: bool) -> int:
-    """Brackets that do not match if exactly `open_frames` are open at the start of `after`."""
+def _least_width(after: str) -> float:
+    """Columns of indentation of the line below the cursor that stands furthest to the left."""
+    lines = LINE_BREAK.split(after)[1:]
+    widths = (indentation.width(line) for line in lines if _CODE_LINE.match(line))
+    return min(widths, default=math.inf)
+
+
+def _num_faults(open_frames: Sequence[_Open], language: str, after: str, least_width: float) -> int:
+    """Brackets that do not match if exactly `open_frames` are open at the start of `after`.
+
+    One that never closes in `after` is a fault if its line is indented no less than `least_width`:
+    then code follows that stands beside it, not inside.
+    """
     waiting = list(open_frames)
     depth, num_faults = 0, 0
     for event in scan(after, language, tuple(one.frame for one in open_frames)).events:
-        if not waiting:
+        line = indentation.line_at(after, event.start)
+        is_first = (
+            len(line) < event.start and not indentation.last_line(after[: event.start]).strip()
+        )
+        # Once all is closed, what else closes belongs to something above the text that was read.
+        # But nothing that was open can be closed in the middle of a line if nothing was open.
+        if not waiting and (open_frames or (event.frame is None and is_first)):
             return num_faults
         if event.frame is None:
             num_faults += 1
@@ -258,20 +291,19 @@ def _num_faults(open_frames: Sequence[_Open], language: str, after: str, is_whol
             depth -= 1
         else:
             opener = waiting.pop()
-            line = indentation.line_at(after, event.start)
-            is_first = (
-                len(line) < event.start and not indentation.last_line(after[: event.start]).strip()
-            )
             num_faults += is_first and indentation.width(line) != opener.width
-    return num_faults + (sum(one.frame.kind == "bracket" for one in waiting) if is_whole else 0)
+    return num_faults + sum(
+        one.frame.kind == "bracket" and one.width >= least_width for one in waiting
+    )
 
 
-def _window_start(prefix: str) -> int:
+def _window_start(language: str, prefix: str) -> int:
     """Where to begin reading: at a line on which something new begins, if there is one."""
     start = len(prefix) - MAX_PREFIX_CHARS
     if start <= 0:
         return 0
-    top = _TOP_LEVEL.search(prefix, start, len(prefix) - MAX_PREFIX_CHARS // 4)
+    beginning = _STATEMENT if language == "python" else _TOP_LEVEL
+    top = beginning.search(prefix, start, len(prefix) - MAX_PREFIX_CHARS // 4)
     if top is not None:
         return top.start()
     line_break = LINE_BREAK.search(prefix, start)

@@ -139,6 +139,9 @@ BLOCKS = [
     ),
     Case("python", "x = [\n    1,\n    █\n]\n", "2,\n    3,\n]\nprint(x)\n", "2,\n    3,"),
     Case("typescript", "f({\n  a: 1,\n  █\n});\n", "b: 2,\n  c: [3],\n});\n", "b: 2,\n  c: [3],"),
+    # … but not before a line that many lines are alike: the rule of a comment
+    Case("rust", "█\n///\nfn f() {}\n", "/// A.\n///\n/// B.\n", "/// A.\n///\n/// B.", None),
+    Case("java", "/**\n * █\n *\n * C.\n */\n", "A.\n *\n * B.\n */", "A.\n *\n * B."),
     # … after as many lines as it may have
     Case("python", "█\n", "a\nb\nc\nd\ne\nf\ng\nh\n", "a\nb\nc\nd\ne\nf"),
     Case("text", "█\n", "a\n\n\n\n\n\ng\nh\n", "a"),

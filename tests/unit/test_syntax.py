@@ -250,6 +250,10 @@ def test_brackets(language: str, marked: str, brackets: str) -> None:
         ("rust", "let c = '\\█';\n", "'", True),
         ("go", "x := `█`\n", "`", True),
         ("java", 'String s = """\n    █\n    """;\n', '"""', True),
+        # just begun at the end of a line: the next quote below begins a string of its own
+        ("rust", 'fn f() {\n    g(S("a█\n    let b = S("c");\n}\n', '"', False),
+        ("javascript", "f(() => {\n  g(`a█\n  h(`b`, `c`)\n})\n", "`", False),
+        ("javascript", "const s = `a█\nb`;\n", "`", True),
     ],
 )
 def test_quotes(language: str, marked: str, quote_end: str, is_ended: bool) -> None:
@@ -282,6 +286,37 @@ def test_a_docstring_above_the_window_does_not_turn_code_into_text() -> None:
     prefix = f'"""Module."""\n\n\ndef f():\n    """Long."""\n{body}    foo('
     plan = plan_hole("python", prefix, ")\n" + body)
     assert (plan.kind, plan.open_brackets, plan.is_closed) == ("line", "(", (True,))
+
+
+def test_a_window_does_not_begin_inside_of_a_docstring() -> None:
+    prose = "".join(f"Line {index} tells more.\n" for index in range(300))
+    method = '    def f(self) -> int:\n        """Doc."""\n        return 1\n\n'
+    for above in (
+        f'"""Module.\n{prose}"""\n\nx = 1\n',
+        f'class A:\n    """Doc.\n\n{prose}    """\n\n',
+    ):
+        below = method * 70 + "    def g(self):\n        foo("
+        for num_chars in range(6000, 10_000, 500):
+            prefix = above + below[-num_chars:][below[-num_chars:].index("    def") :]
+            plan = plan_hole("python", prefix, ")\n" + method)
+            assert (plan.kind, plan.open_brackets, plan.is_closed) == ("line", "(", (True,))
+
+
+@pytest.mark.parametrize(
+    ("language", "line", "method"),
+    [
+        ("python", "    def g(self", "    def f(self) -> int:\n        return h(1)\n\n"),
+        ("java", "    int g(int x", "    int f() {\n        return h(1);\n    }\n\n"),
+        ("typescript", "  x = g(1, [", "  f(): number {\n    return h(1);\n  }\n\n"),
+    ],
+)
+def test_what_nobody_closes_in_a_long_class_is_open(language: str, line: str, method: str) -> None:
+    opener = ":" if language == "python" else " {"
+    plan = plan_hole(language, f"class A{opener}\n{method}{line}", "\n" + method * 200)
+    brackets = list(zip(plan.open_brackets, plan.is_closed, strict=True))
+    assert ("(", True) not in brackets
+    assert ("[", True) not in brackets
+    assert ("(", False) in brackets
 
 
 def test_two_thousand_lines_take_a_few_milliseconds() -> None:
