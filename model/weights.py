@@ -8,6 +8,8 @@ unpickles or runs code from a file. Knows no tokens.
 import json
 import math
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -160,6 +162,13 @@ def _check_shapes(source: Source, model: Transformer, path: Path) -> None:
         )
 
 
+def _step_back() -> None:
+    """Give this thread a low priority: whoever loads weights loads every core with it for seconds,
+    and an editor that starts meanwhile must not wait for that."""
+    if sys.platform == "linux":  # elsewhere priorities are the whole process's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
 def _pour(source: Source, model: Transformer) -> None:
     """Read all tensors into the network's parameters, several at a time."""
     jobs = [
@@ -172,7 +181,7 @@ def _pour(source: Source, model: Transformer) -> None:
         name, begin, end, target = job
         target[begin:end].copy_(source.read(name, begin, end))
 
-    with torch.no_grad(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with torch.no_grad(), ThreadPoolExecutor(os.cpu_count() or 1, initializer=_step_back) as pool:
         list(pool.map(pour, jobs))
 
 

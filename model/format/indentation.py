@@ -26,13 +26,6 @@ def last_line(text: str) -> str:
     return text[max(text.rfind("\n"), text.rfind("\r")) + 1 :]
 
 
-def line_at(text: str, offset: int) -> str:
-    """The whole line on which `offset` stands."""
-    start = offset - len(last_line(text[:offset]))
-    line_break = LINE_BREAK.search(text, offset)
-    return text[start : line_break.start() if line_break else len(text)]
-
-
 def following_lines(after: str) -> tuple[str, str]:
     """Rest of the cursor's line, and the first line below that is not blank."""
     lines = LINE_BREAK.split(after)

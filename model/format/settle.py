@@ -22,6 +22,8 @@ _WITH_LABELS = frozenset({"go"})
 _WORD = re.compile(r"\w+")
 _RULE = re.compile(r"[/#*!]+")
 """A line that many lines are alike to: an empty one of a comment."""
+_ATTRIBUTE = re.compile(r"\s*(?:@\w|#!?\[)")
+"""A line above a definition that says little about which one: no proof of a repetition."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _end_of_block(
                 return start, True
             if cut is not None and plan.next_line.startswith(row[: len(row) - (end - cut - 1)]):
                 return start, True
-            if cut is None and _repeats(row, plan, is_whole=is_complete or is_final):
+            is_new = not generated[:start].strip() and _ATTRIBUTE.match(plan.next_line)
+            if cut is None and not is_new and _repeats(row, plan, is_whole=is_complete or is_final):
                 return start, is_complete or is_final
         if cut is not None:
             return cut, True

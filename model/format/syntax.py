@@ -154,7 +154,7 @@ def _open_frames(language: str, before: str, tree: Tree | None) -> list[_Open]:
         elif event.frame is not None:
             offsets.pop()
     return [
-        _Open(frame, offset, indentation.width(indentation.line_at(before, offset)))
+        _Open(frame, offset, indentation.width(indentation.last_line(before[:offset])))
         for frame, offset in zip(lexed.frames, offsets, strict=True)
     ]
 
@@ -275,12 +275,10 @@ def _num_faults(open_frames: Sequence[_Open], language: str, after: str, least_w
     waiting = list(open_frames)
     depth, num_faults = 0, 0
     for event in scan(after, language, tuple(one.frame for one in open_frames)).events:
-        line = indentation.line_at(after, event.start)
-        is_first = (
-            len(line) < event.start and not indentation.last_line(after[: event.start]).strip()
-        )
-        # Once all is closed, what else closes belongs to something above the text that was read.
-        # But nothing that was open can be closed in the middle of a line if nothing was open.
+        head = indentation.last_line(after[: event.start])
+        is_first = len(head) < event.start and not head.strip()
+        # Once all is closed, what else closes belongs to something above the text that was read;
+        # if nothing was open to begin with, only where it begins a line.
         if not waiting and (open_frames or (event.frame is None and is_first)):
             return num_faults
         if event.frame is None:
@@ -291,7 +289,7 @@ def _num_faults(open_frames: Sequence[_Open], language: str, after: str, least_w
             depth -= 1
         else:
             opener = waiting.pop()
-            num_faults += is_first and indentation.width(line) != opener.width
+            num_faults += is_first and indentation.width(head) != opener.width
     return num_faults + sum(
         one.frame.kind == "bracket" and one.width >= least_width for one in waiting
     )
@@ -324,4 +322,4 @@ def _encode(text: str) -> bytes:
 
 
 def _num_chars(data: bytes, end: int) -> int:
-    return len(data[:end].decode())
+    return end if data.isascii() else len(data[:end].decode())

@@ -142,6 +142,14 @@ BLOCKS = [
     # … but not before a line that many lines are alike: the rule of a comment
     Case("rust", "█\n///\nfn f() {}\n", "/// A.\n///\n/// B.\n", "/// A.\n///\n/// B.", None),
     Case("java", "/**\n * █\n *\n * C.\n */\n", "A.\n *\n * B.\n */", "A.\n *\n * B."),
+    # … nor where the first line is an attribute that the next one has as well
+    Case("java", "class A {\n    █\n\n    @Override\n    int f() {}\n}\n",
+         "@Override\n    int g() {}\n    @Override\n", "@Override\n    int g() {}"),
+    Case("rust", "█\n\n#[test]\nfn f() {}\n", "#[test]\nfn g() {}\n\n#[test]\nfn",
+         "#[test]\nfn g() {}"),
+    Case("python", "class A:\n    x = 1\n\n█\n\n    @property\n",
+         "    @property\n    def g(self):\n        pass\n\n    @property\n",
+         "    @property\n    def g(self):\n        pass"),
     # … after as many lines as it may have
     Case("python", "█\n", "a\nb\nc\nd\ne\nf\ng\nh\n", "a\nb\nc\nd\ne\nf"),
     Case("text", "█\n", "a\n\n\n\n\n\ng\nh\n", "a"),
