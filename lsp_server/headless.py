@@ -15,22 +15,8 @@ from lsp_server.edits import with_line_breaks
 from lsp_server.engine_client import ENGINE_COMMAND, EngineClient, EngineStatus
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot, take_snapshot
+from model.format.syntax import language_of
 from sampler.messages import BlockCommitted, Failed, Finished
-
-LANGUAGES = {
-    ".go": "go",
-    ".java": "java",
-    ".cjs": "javascript",
-    ".js": "javascript",
-    ".jsx": "javascriptreact",
-    ".mjs": "javascript",
-    ".py": "python",
-    ".pyi": "python",
-    ".rs": "rust",
-    ".ts": "typescript",
-    ".tsx": "typescriptreact",
-}
-"""File name ending to the language id that editors send; others complete as plain text."""
 
 
 class LocationError(ValueError):
@@ -100,8 +86,7 @@ def read_snapshot(location: Location, max_bytes: int) -> Snapshot:
         raise LocationError(
             f"line {location.line} of {path} has columns 1 to {num_columns}, not {location.column}"
         )
-    language = LANGUAGES.get(path.suffix.lower(), "plaintext")
-    document = Document(path.absolute().as_uri(), language, 1, text, "utf-32")
+    document = Document(path.absolute().as_uri(), language_of(path.name), 1, text, "utf-32")
     return take_snapshot(document, Position(location.line - 1, location.column - 1))
 
 
