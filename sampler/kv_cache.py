@@ -45,6 +45,8 @@ class CachedSequence:
     def truncate(self, length: int) -> None:
         """Forget all tokens from position `length` on."""
         del self.tokens[length:], self.next_tokens[length:]
+        if self.first is not None and self.first[0] > length:
+            self.first = None  # other tokens may come to stand before it
 
     def extend(self, tokens: Sequence[int], next_tokens: Sequence[int]) -> None:
         """Record tokens whose K/V a forward has just written behind the last one."""

@@ -70,6 +70,19 @@ def test_next_token_is_known_only_where_it_was_computed():
     assert sequence.next_token(2) == 9
 
 
+def test_first_tokens_are_recalled_until_the_context_before_them_goes():
+    sequence = CachedSequence(NoTensors())
+    sequence.extend([5, 6, 7], [UNKNOWN, UNKNOWN, 8])
+    sequence.first = (2, "re", [7, 8])
+    assert sequence.recall(2, "re") == [7, 8]
+    assert sequence.recall(2, "x") is None
+    assert sequence.recall(3, "") == [8]
+    assert sequence.recall(2, "") is None
+    sequence.truncate(1)
+    sequence.extend([9, 7], [UNKNOWN, UNKNOWN])
+    assert sequence.recall(2, "re") is None
+
+
 class CacheMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
