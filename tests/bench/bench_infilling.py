@@ -4,8 +4,8 @@
 
 DIR holds HumanEval-SingleLineInfilling.jsonl.gz. Each task is a document with an empty line where
 the hole is; the answer is what an editor would insert. Pass means that the task's own test passes
-in a subprocess with limits on time, memory and file size (no network namespace where `unshare` is
-not allowed: only run it on sets that you trust). The last line is one JSON object.
+in a subprocess with limits on time, memory and file size. Neither the network nor the rest of the
+file system is closed to it: only run it on sets that you trust. The last line is one JSON object.
 """
 
 import argparse
@@ -70,7 +70,6 @@ async def measure(tasks: list[dict[str, str]], mode: str) -> dict[str, object]:
             completion = ""
             async for growth in client.complete(uri, position):
                 completion = growth.text
-            # The first paint may be the whole answer; no update follows then.
             answered_ms.append(1000 * (time.perf_counter() - started))
             num_passed += passes(task, completion)
             num_exact += completion.strip() == task["canonical_solution"].strip()
