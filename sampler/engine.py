@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.format.healing import Continuations, split_word
-from model.format.prompt import render, window
+from model.format.healing import Continuations
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
 from sampler.canvas import Canvas, reveal
+from sampler.context import Context, ContextLimits, build_context
 from sampler.kv_cache import CachedSequence, PrefixCache
 from sampler.lookup import lookup_draft
 from sampler.messages import BlockCommitted, Complete, Event, Failed, Finished, Mode, Stats, Stop
@@ -58,7 +58,7 @@ class _Task:
     work: Iterator[list[Event]] | None = None
     forwards: int = 0
     denoising_steps: int = 0
-    accepted_drafts: int = 0
+    accepted: list[int] = field(default_factory=list)
     prefill_tokens: int = 0
     cached_tokens: int = 0
     prefill_ms: float = 0.0
@@ -83,7 +83,7 @@ class _Task:
             tokens=self.output.num_tokens,
             forwards=self.forwards,
             denoising_steps=self.denoising_steps,
-            accepted_drafts=self.accepted_drafts,
+            accepted=tuple(self.accepted),
             prefill_tokens=self.prefill_tokens,
             cached_tokens=self.cached_tokens,
             first_block_ms=self.first_block_ms,
@@ -175,11 +175,12 @@ class Engine:
     def _generate(self, task: _Task) -> Iterator[list[Event]]:
         """All work for one request; yields after each forward, at last with `output.stop` set."""
         request, output = task.request, task.output
-        context, num_healed, output.required = self._context(request)
-        sequence, num_cached = self.cache.acquire(context)
-        fresh = yield from self._prefill(task, sequence, context, num_healed, num_cached)
-        length = len(context) - num_healed + len(fresh) - 1
-        is_healing = len(fresh) <= num_healed
+        context = self._context(request)
+        output.required = context.required
+        sequence, num_cached = self.cache.acquire(context.tokens)
+        fresh = yield from self._prefill(task, sequence, context, num_cached)
+        length = len(context.tokens) - context.num_healed + len(fresh) - 1
+        is_healing = len(fresh) <= context.num_healed
         while True:
             # Slot 0 of the next canvas is the AR token: settled, so shown before its own forward.
             events = task.emit(output.push(fresh))
@@ -223,8 +224,7 @@ class Engine:
         self,
         task: _Task,
         sequence: CachedSequence,
-        context: list[int],
-        num_healed: int,
+        context: Context,
         num_cached: int,
     ) -> Generator[list[Event], None, list[int]]:
         """Write K/V of the uncached tail of the context, chunk by chunk.
@@ -234,15 +234,17 @@ class Engine:
 
         Returns the first tokens of the output, of which all but the last are in the cache.
         """
-        required = task.output.required
-        num_settled = len(context) - num_healed
+        required, num_healed = context.required, context.num_healed
+        num_settled = len(context.tokens) - num_healed
         first = sequence.recall(num_settled, required) if num_cached >= num_settled else None
         if first is None:
             num_cached = min(num_cached, num_settled - 1)
             sequence.truncate(num_cached)
-            logits_RV = yield from self._prefill_tail(task, sequence, context, num_healed + 1)
+            logits_RV = yield from self._prefill_tail(
+                task, sequence, context.tokens, num_healed + 1
+            )
             first, left = [], required.encode()
-            for draft, logits_V in zip(context[num_settled:], logits_RV, strict=False):
+            for draft, logits_V in zip(context.tokens[num_settled:], logits_RV, strict=False):
                 first.append(self._choose(logits_V, left))
                 if first[-1] != draft:
                     break
@@ -278,12 +280,8 @@ class Engine:
         ids = torch.from_numpy(self._continuations.of(required)).to(logits_V.device)
         return int(ids[logits_V[ids].argmax()])
 
-    def _context(self, request: Complete) -> tuple[list[int], int, str]:
-        """Prompt tokens, how many of the last ones are healed, and the text that these spell.
-
-        Characters are cut first, at stable places (`window`); dense text that still has too many
-        tokens is cut again by half, so that a full completion always fits behind the prompt.
-        """
+    def _context(self, request: Complete) -> Context:
+        """The prompt of a request, with room behind it for a full completion."""
         settings = self.settings
         room = settings.num_positions - request.max_new_tokens - settings.block_size
         if room < 8:
@@ -291,30 +289,8 @@ class Engine:
                 f"max_new_tokens is {request.max_new_tokens}, too many for a context window of "
                 f"{settings.num_positions} tokens."
             )
-        max_prefix, max_suffix = settings.max_prefix_chars, settings.max_suffix_chars
-        while True:
-            cut = window(
-                request.prefix,
-                request.suffix,
-                max_prefix_chars=max_prefix,
-                max_suffix_chars=max_suffix,
-            )
-            all_ids = self._tokenizer.encode(cut.prefix)
-            prefix_ids, required = split_word(self._tokenizer, all_ids)
-            if self._vocabulary.fim is None:
-                if not prefix_ids:  # something has to stand before the first prediction
-                    prefix_ids, required = all_ids, ""
-                context = prefix_ids
-            else:
-                suffix_ids = self._tokenizer.encode(cut.suffix)
-                context = render(request.layout, self._vocabulary.fim, prefix_ids, suffix_ids)
-            if not context:
-                raise ValueError("This model knows no fill-in-the-middle and the prefix is empty.")
-            healed = all_ids[len(prefix_ids) :]
-            context = [*context, *healed]
-            if len(context) <= room:
-                return context, len(healed), required
-            max_prefix, max_suffix = max_prefix // 2, max_suffix // 2
+        limits = ContextLimits(room, settings.max_prefix_chars, settings.max_suffix_chars)
+        return build_context(request, self._vocabulary, self._tokenizer, limits)
 
     def _num_slots(self, block_size: int, task: _Task, length: int) -> int:
         """Slots of the next canvas at position `length`; 0 if the sequence is full."""
@@ -364,7 +340,8 @@ class Engine:
         following = logits_LV[: drafts + 1].argmax(dim=-1).tolist()
         tokens = canvas.tokens_L[: drafts + 1].tolist()
         sequence.extend(tokens, following)
-        task.accepted_drafts += drafts
+        if canvas.num_slots > 1:
+            task.accepted.append(drafts)
         if task.output.required_left:
             return tokens[1:], self._choose(logits_LV[drafts], task.output.required_left)
         return tokens[1:], following[-1]

@@ -100,6 +100,11 @@ class PrefixCache:
         best.last_used = self._clock
         return best, matched
 
+    def clear(self) -> None:
+        """Forget all tokens; the KV buffers stay."""
+        for sequence in self._sequences:
+            sequence.truncate(0)
+
     def _fresh(self, context: Sequence[int]) -> tuple[CachedSequence, int]:
         if len(self._sequences) < self._num_sequences:
             self._sequences.append(CachedSequence(self._allocate()))

@@ -50,6 +50,8 @@ class Complete:
     plan: HolePlan
     mode: Mode = "exact"
     layout: str = "spm"
+    """`spm` or `psm` for a hole; `chat`: `prefix` is a question in words, the answer is code in the
+    plan's language."""
     max_new_tokens: int = 128
     budget_ms: float | None = None
     """Time from arrival after which the best text so far is returned; None means no limit."""
@@ -94,7 +96,8 @@ class Stats:
     forwards: int = 0
     """Forwards that verified or denoised a block; prefill is not among them."""
     denoising_steps: int = 0
-    accepted_drafts: int = 0
+    accepted: tuple[int, ...] = ()
+    """Drafts accepted by each forward that verified some."""
     prefill_tokens: int = 0
     cached_tokens: int = 0
     first_block_ms: float | None = None

@@ -7,7 +7,7 @@ Knows no tokenizer; `window` cuts characters, `render` orders ids.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from model.format.vocabulary import FimTokens
+from model.format.vocabulary import ChatTokens, FimTokens
 
 
 def _psm(fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
@@ -37,6 +37,27 @@ def render(
     if layout not in LAYOUTS:
         raise ValueError(f"Unknown prompt layout {layout!r}; known are {', '.join(LAYOUTS)}.")
     return LAYOUTS[layout](fim, prefix_ids, suffix_ids)
+
+
+FENCE = "```"
+"""What ends the code in an answer to `render_chat`."""
+
+
+def render_chat(
+    chat: ChatTokens, encode: Callable[[str], list[int]], question: str, *, language: str
+) -> list[int]:
+    """The prompt of a question whose answer is code: ChatML, with the answer's code block opened.
+
+    Source: the chat template of Qwen2.5-Coder-Instruct, its default system message included.
+    """
+    turns = [
+        ("system", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
+        ("user", question),
+    ]
+    ids: list[int] = []
+    for role, text in turns:
+        ids += [chat.start, *encode(f"{role}\n{text}"), chat.end, *encode("\n")]
+    return [*ids, chat.start, *encode(f"assistant\n{FENCE}{language}\n")]
 
 
 @dataclass(frozen=True)

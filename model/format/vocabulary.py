@@ -52,10 +52,12 @@ _FIM_SPELLINGS = (
     ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<pad>"),  # DeepSeek-Coder
     ("<PRE>", "<SUF>", "<MID>", "<PAD>"),  # CodeLlama
 )
+_CHAT_SPELLINGS = ("<|im_start|>", "<|im_end|>")
 _END_SPELLINGS = frozenset(
     {
         *("<|endoftext|>", "<|end_of_text|>", "</s>", "<｜end▁of▁sentence｜>"),
-        *("<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|EOT|>", "<EOT>"),
+        *_CHAT_SPELLINGS,
+        *("<|eot_id|>", "<|eom_id|>", "<|EOT|>", "<EOT>"),
         *("<|repo_name|>", "<repo_name>", "<reponame>"),
         *("<|file_sep|>", "<file_sep>", "<file_separator>", "<filename>"),
         *(spelling for spellings in _FIM_SPELLINGS for spelling in spellings),
@@ -82,6 +84,14 @@ class FimTokens:
 
 
 @dataclass(frozen=True)
+class ChatTokens:
+    """Ids of the special tokens around a turn of a conversation (ChatML)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """A byte-level BPE vocabulary.
 
@@ -103,6 +113,8 @@ class Vocabulary:
     """The special ids with which a model says that a hole, a file or a turn ends."""
     fim: FimTokens | None
     """None if the vocabulary has no tokens for filling in the middle."""
+    chat: ChatTokens | None
+    """None if the vocabulary has no tokens for a conversation."""
 
 
 def byte_characters() -> dict[int, str]:
@@ -163,6 +175,7 @@ def make_vocabulary(
         special_ids=special_ids,
         end_ids=ends,
         fim=_find_fim(named),
+        chat=_find_chat(named),
     )
 
 
@@ -171,6 +184,11 @@ def _find_fim(named: Mapping[str, int]) -> FimTokens | None:
         if prefix in named and suffix in named and middle in named:
             return FimTokens(named[prefix], named[suffix], named[middle], named.get(pad))
     return None
+
+
+def _find_chat(named: Mapping[str, int]) -> ChatTokens | None:
+    start, end = (named.get(spelling) for spelling in _CHAT_SPELLINGS)
+    return None if start is None or end is None else ChatTokens(start, end)
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
