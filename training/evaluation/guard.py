@@ -146,8 +146,8 @@ def _prepare(driver: FrameType) -> str:
     """
     with open(0, "rb") as stdin:
         token, source = stdin.read(TOKEN_BYTES), stdin.read()
+    null_file = os.open(os.devnull, os.O_RDWR)  # becomes 0, the lowest that is free
     result_file = os.dup(1)
-    null_file = os.open(os.devnull, os.O_RDWR)  # is 0, the lowest that is free
     os.dup2(null_file, 1)
     os.dup2(null_file, 2)
     folder = os.getcwd()  # noqa: PTH109 - pathlib takes longer to import than the rest

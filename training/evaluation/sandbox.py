@@ -211,12 +211,12 @@ def _bubblewrap() -> tuple[str, ...] | None:
         "--dev", "/dev", "--remount-ro", "/dev",
         "--tmpfs", "/proc", "--remount-ro", "/proc",  # the environment of other processes
         "--tmpfs", "/run",  # sockets of services, which a read-only mount does not close
-        "--size", str(_TMPFS_BYTES), "--tmpfs", "/tmp",
+        "--size", str(_TMPFS_BYTES), "--tmpfs", "/tmp", "--dir", "/tmp/program",
         # Again, because the interpreter may live in one of the folders that are now hidden.
         "--ro-bind", sys.base_prefix, sys.base_prefix,
         "--ro-bind", sys.prefix, sys.prefix,
         "--remount-ro", "/run",
-        "--chdir", "/tmp",
+        "--chdir", "/tmp/program",
     )
     # fmt: on
     try:
