@@ -96,6 +96,19 @@ _BARRED = frozenset(
         "readline",
     }
 )
+# Functions of `os` that no audit event tells of, and that reach beyond the process.
+_UNWATCHED = (
+    "chroot",
+    "mkfifo",
+    "mknod",
+    "pidfd_open",
+    "sched_setaffinity",
+    "sched_setparam",
+    "sched_setscheduler",
+    "setns",
+    "setpriority",
+    "unshare",
+)
 
 
 def main() -> None:
@@ -152,12 +165,26 @@ def _prepare(driver: FrameType) -> str:
     os.dup2(null_file, 2)
     folder = os.getcwd()  # noqa: PTH109 - pathlib takes longer to import than the rest
     os.environ["TMPDIR"] = folder
-    posixsubprocess = ModuleType("_posixsubprocess")  # lets subprocess and asyncio be imported
-    posixsubprocess.fork_exec = lambda *_: os._exit(FORBIDDEN)  # type: ignore[attr-defined]
-    sys.modules["_posixsubprocess"] = posixsubprocess
+    _replace_unwatched()
     _forbid_threads()
     sys.addaudithook(_make_hook(folder, driver, lambda: os.write(result_file, token)))
     return source.decode("utf-8", "surrogatepass")
+
+
+def _replace_unwatched() -> None:
+    leave = os._exit
+
+    def refuse(*_: object, **__: object) -> None:
+        leave(FORBIDDEN)
+
+    for module in (os, sys.modules["posix"]):
+        for name in _UNWATCHED:
+            if hasattr(module, name):  # not every system has all of them
+                setattr(module, name, refuse)
+    # Barred below, but subprocess and asyncio shall be importable.
+    posixsubprocess = ModuleType("_posixsubprocess")
+    posixsubprocess.fork_exec = refuse  # type: ignore[attr-defined]
+    sys.modules["_posixsubprocess"] = posixsubprocess
 
 
 def _forbid_threads() -> None:

@@ -87,7 +87,7 @@ def run_program(
     try:
         return _run((), source, seconds, memory_mib, folder=folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def run_programs(
@@ -183,6 +183,17 @@ def _run(
             if os.read(process.stdout.fileno(), guard.TOKEN_BYTES + 1) == token:
                 return "passed"
     return "timeout" if has_expired.is_set() else _STATUSES.get(status, "failed")
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder and what is in it, also where the program took its own rights away."""
+    with suppress(OSError):  # it may be gone as well
+        Path(folder).chmod(0o700)
+        for parent, names, _ in os.walk(folder):  # goes into a folder only after this has seen it
+            for path in (Path(parent, name) for name in names):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_all(file: int, content: bytes) -> None:
