@@ -6,9 +6,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
+from training.evaluation.cli import register
 from training.export import init_adapter
 
 app = App(name="seed-train", help="Makes the weights that seed-lsp runs.")
+register(app)
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 

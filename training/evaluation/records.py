@@ -74,7 +74,7 @@ class Sample:
     forwards: int
     """Forwards behind prefill, those that denoise and those that verify."""
     accepted: tuple[int, ...]
-    """Drafts accepted by each verifying forward."""
+    """Drafts accepted by each forward that verified some."""
     prefill_tokens: int
     prefill_ms: float
     total_ms: float

@@ -1,0 +1,209 @@
+"""The commands `seed-train evaluate` and `seed-train report`: arguments in, figures out.
+
+Progress and tables go to stderr; the last line on stdout is one JSON object.
+"""
+
+import json as json_format
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, validators
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from model import hub
+from sampler.messages import Mode
+from training.evaluation.engines import EngineName, EngineSpec
+from training.evaluation.evaluate import Entry, Progress, evaluate, run_folder
+from training.evaluation.holes import punch_holes
+from training.evaluation.perplexity import measure_perplexity
+from training.evaluation.records import Run, RunError
+from training.evaluation.report import slim, write_report
+from training.evaluation.sandbox import describe
+from training.evaluation.sets import SETS, SetAbsentError, load_set, sample
+from training.evaluation.summary import compare, summarize
+from training.evaluation.tasks import TaskSet
+
+PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+_COLUMNS = ("pass@1", "exact_match", "tokens_per_forward", "p50_ms", "p95_ms", "tokens_per_second")
+
+
+def register(app: App) -> None:
+    """Add both commands."""
+    app.command(evaluate_command, name="evaluate")
+    app.command(report_command, name="report")
+
+
+def evaluate_command(
+    sets: Annotated[list[str], Parameter(name="--set", negative="", consume_multiple=True)],
+    *,
+    data: Path = Path(),
+    mode: Annotated[list[Mode] | None, Parameter(negative="")] = None,
+    engine: Annotated[list[EngineName] | None, Parameter(negative="")] = None,
+    layout: Annotated[list[str] | None, Parameter(negative="")] = None,
+    limit: PositiveInt | None = None,
+    seed: int = 0,
+    model: str = hub.DEFAULT_MODEL,
+    adapter: Path | None = None,
+    rival_model: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: PositiveInt | None = None,
+    block_size: PositiveInt = 16,
+    workers: PositiveInt | None = None,
+    out: Path = Path("runs"),
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Measure quality and speed, of several engines and modes side by side if several are named.
+
+    A run that was stopped goes on where it was when the same is asked again.
+
+    Args:
+        sets: single-line, multi-line, random-span, humaneval, mbpp, humanevalfix, editeval, or all
+            of these; holes:FOLDER punches holes into code of your own; perplexity:FOLDER.
+        data: folder with the benchmarks' files.
+        mode: how drafts are accepted: ar, exact (the default), balanced or fast; may be repeated.
+        engine: ours (the default) or llama.cpp, which has mode ar only; may be repeated.
+        layout: order of the prompt, spm (the default) or psm; may be repeated.
+        limit: number of tasks, drawn with the seed.
+        seed: what they are drawn with.
+        model: known name, hub id, .gguf file or folder.
+        adapter: trained adapter to load.
+        rival_model: another GGUF file for llama.cpp, e.g. the same weights quantized otherwise.
+        device: auto, cpu or cuda.
+        dtype: auto, bfloat16, float16 or float32.
+        threads: CPU threads of an engine.
+        block_size: tokens denoised together.
+        workers: test programs side by side.
+        out: folder of the stored runs.
+        json: print the JSON line only.
+    """
+    console = Console(stderr=True, quiet=json)
+    path = hub.resolve(model, report=lambda message, _: console.print(message, style="dim"))
+    specs = [
+        EngineSpec(
+            name,
+            rival_model if rival_model and name == "llama.cpp" else path,
+            adapter=adapter if name == "ours" else None,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            block_size=block_size,
+        )
+        for name in dict.fromkeys(engine or ("ours",))
+    ]
+    entries = [
+        Entry(spec, mode_, layout_)
+        for layout_ in dict.fromkeys(layout or ("spm",))
+        for spec in specs
+        for mode_ in (("ar",) if spec.engine == "llama.cpp" else dict.fromkeys(mode or ("exact",)))
+    ]
+    lines: list[dict[str, Any]] = []
+    for name in SETS if sets == ["all"] else sets:
+        kind, _, folder = name.partition(":")
+        if kind == "perplexity":
+            with _progress(console) as progress:
+                totals = measure_perplexity(
+                    Path(folder) if folder else data,
+                    path,
+                    adapter=adapter,
+                    device=device,
+                    dtype=dtype,
+                    threads=threads,
+                    limit=limit,
+                    progress=progress,
+                )
+            lines.append({**totals.record(), "model": path.name, "engine": "ours"})
+            continue
+        try:
+            if kind == "holes":
+                task_set = punch_holes(Path(folder) if folder else data, seed=seed, limit=limit)
+            else:
+                task_set = load_set(name, data)
+                tasks = sample(task_set.tasks, limit, seed)
+                task_set = TaskSet(name, tuple(tasks), task_set.source, task_set.sha256)
+        except SetAbsentError as error:
+            console.print(f"skipped: {error}", style="yellow", highlight=False)
+            lines.append({"set": name, "n": 0, "skipped": str(error)})
+            continue
+        store = run_folder(out, task_set, entries, seed)
+        console.print(f"{name}: {len(task_set.tasks)} tasks, stored in {store}", highlight=False)
+        if any(task.program for task in task_set.tasks):
+            console.print(describe(), style="dim", highlight=False)
+        with _progress(console) as progress:
+            run = evaluate(
+                task_set,
+                entries,
+                store,
+                seed=seed,
+                limit=limit,
+                workers=workers,
+                progress=progress,
+            )
+        lines.append({**_figures(run, console), "run": str(store)})
+    for line in lines:
+        print(json_format.dumps(line), flush=True)  # noqa: T201
+    return 0 if any("skipped" not in line for line in lines) else 1
+
+
+def report_command(
+    runs: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
+    *,
+    out: Path = Path("report"),
+    keep: Annotated[Path | None, Parameter(negative="")] = None,
+) -> int:
+    """Turn stored runs into one page with tables and plots.
+
+    Args:
+        runs: folders of runs, or folders that hold several; by default all in `runs`.
+        out: folder of the page, README.md, and its plots.
+        keep: also store the runs here without any text of benchmarks or completions.
+    """
+    folders = sorted(
+        header.parent for folder in runs or [Path("runs")] for header in folder.rglob("run.json")
+    )
+    if not folders:
+        raise RunError("There are no stored runs: name their folder, or run `seed-train evaluate`.")
+    if keep is not None:
+        folders = [slim(folder, keep / folder.name) for folder in folders]
+    print(write_report(folders, out))  # noqa: T201
+    return 0
+
+
+def _figures(run: Run, console: Console) -> dict[str, Any]:
+    """The first contender's figures, with those of the others and the comparisons inside."""
+    names = [contender.name for contender in run.header.contenders]
+    records = [summarize(run, name).record() for name in names]
+    table = Table("", "n", *(column.replace("_", " ") for column in _COLUMNS))
+    for record in records:
+        values = (_number(record[column]) for column in _COLUMNS)
+        table.add_row(record["name"], str(record["n"]), *values)
+    console.print(table)
+    first, *others = records
+    if others:
+        first["rivals"] = others
+        first["compared"] = [compare(run, names[0], name).record() for name in names[1:]]
+    return first
+
+
+def _number(value: object) -> str:
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    columns: Sequence[Any] = (
+        TextColumn("{task.description:>20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with ProgressBar(*columns, console=console, disable=console.quiet) as bar:
+        shown = bar.add_task("starting", total=None)
+        yield lambda what, done, total: bar.update(
+            shown, description=what, completed=done, total=total
+        )
