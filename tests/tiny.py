@@ -2,6 +2,7 @@
 
 import functools
 import string
+from typing import Any
 
 from model.config import NAMED
 from model.format.vocabulary import SPLITS, Vocabulary, byte_characters, make_vocabulary
@@ -48,3 +49,30 @@ def tiny_vocabulary(size: int = NAMED["debug"].vocab_size) -> Vocabulary:
         SPLITS["qwen2"],
         added_ids=frozenset(range(first_special, len(tokens))),
     )
+
+
+def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
+    """What a `tokenizer.json` with this vocabulary holds."""
+    tokens = enumerate(vocabulary.tokens)
+    special = {id_ for id_, token in enumerate(vocabulary.tokens) if token in SPECIAL_TOKENS}
+    return {
+        "normalizer": {"type": "NFC"},
+        "added_tokens": [{"id": id_, "content": vocabulary.tokens[id_]} for id_ in sorted(special)],
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": vocabulary.splits[0]},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            ],
+        },
+        "model": {
+            "type": "BPE",
+            "vocab": {token: id_ for id_, token in tokens if id_ not in special},
+            "merges": [list(merge) for merge in vocabulary.merges],
+        },
+    }

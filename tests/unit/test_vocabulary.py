@@ -22,7 +22,7 @@ from model.format.vocabulary import (
     make_vocabulary,
     read_vocabulary,
 )
-from tests.tiny import SPECIAL_TOKENS, tiny_vocabulary
+from tests.tiny import SPECIAL_TOKENS, tiny_vocabulary, tokenizer_json
 
 TEXT = "def f(self):\n    return 'é' <|fim_middle|>"
 
@@ -52,32 +52,6 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.close()
     return path
-
-
-def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
-    tokens = enumerate(vocabulary.tokens)
-    special = {id_ for id_, token in enumerate(vocabulary.tokens) if token in SPECIAL_TOKENS}
-    return {
-        "normalizer": {"type": "NFC"},
-        "added_tokens": [{"id": id_, "content": vocabulary.tokens[id_]} for id_ in sorted(special)],
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {
-                    "type": "Split",
-                    "pattern": {"Regex": vocabulary.splits[0]},
-                    "behavior": "Isolated",
-                    "invert": False,
-                },
-                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
-            ],
-        },
-        "model": {
-            "type": "BPE",
-            "vocab": {token: id_ for id_, token in tokens if id_ not in special},
-            "merges": [list(merge) for merge in vocabulary.merges],
-        },
-    }
 
 
 def write_folder(folder: Path, content: Any) -> Path:

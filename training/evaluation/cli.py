@@ -83,7 +83,7 @@ def evaluate_command(
         json: print the JSON line only.
     """
     console = Console(stderr=True, quiet=json)
-    path = hub.resolve(model, report=lambda message, _: console.print(message, style="dim"))
+    path = hub.resolve(model)
     specs = [
         EngineSpec(
             name,
@@ -100,7 +100,7 @@ def evaluate_command(
         Entry(spec, mode_, layout_)
         for layout_ in dict.fromkeys(layout or ("spm",))
         for spec in specs
-        for mode_ in (("ar",) if spec.engine == "llama.cpp" else dict.fromkeys(mode or ("exact",)))
+        for mode_ in _modes(spec, mode or ["exact"])
     ]
     lines: list[dict[str, Any]] = []
     for name in SETS if sets == ["all"] else sets:
@@ -174,6 +174,11 @@ def report_command(
     return 0
 
 
+def _modes(spec: EngineSpec, asked: Sequence[Mode]) -> Sequence[Mode]:
+    """llama.cpp drafts nothing, whatever ours is asked to do."""
+    return ["ar"] if spec.engine == "llama.cpp" else list(dict.fromkeys(asked))
+
+
 def _figures(run: Run, console: Console) -> dict[str, Any]:
     """The first contender's figures, with those of the others and the comparisons inside."""
     names = [contender.name for contender in run.header.contenders]
@@ -186,7 +191,7 @@ def _figures(run: Run, console: Console) -> dict[str, Any]:
     first, *others = records
     if others:
         first["rivals"] = others
-        first["compared"] = [compare(run, names[0], name).record() for name in names[1:]]
+        first["compared"] = [compare((run, names[0]), (run, name)).record() for name in names[1:]]
     return first
 
 

@@ -275,8 +275,7 @@ def _judge(task_set: TaskSet, folder: Path, workers: int | None, progress: Progr
         elif sample.stop.startswith("error"):
             tell(sample, "error")
         else:
-            source = program[0] + sample.completion + program[1]
-            authors.setdefault(source, []).append(sample)
+            authors.setdefault(sample.completion.join(program), []).append(sample)
     sources = list(authors)
     for index, outcome in run_programs(sources, workers=workers):
         for sample in authors[sources[index]]:

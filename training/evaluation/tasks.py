@@ -27,9 +27,9 @@ class Task:
     max_new_tokens: int = 256
     reference: str | None = None
     """What stands there in truth, if exact match and edit similarity are to be told."""
-    program: tuple[str, str] | None = None
-    """Text before and after the completion that makes a test out of it: the program passes if it
-    ends with exit status 0. None if nothing is run."""
+    program: tuple[str, ...] | None = None
+    """What a test program is made of: the completion joins these texts (mostly two, before and
+    after). It passes if it runs to its end. None if nothing is run."""
     is_parse_checked: bool = False
     """Whether prefix + completion + suffix is a file that parsed with the reference in it."""
 
