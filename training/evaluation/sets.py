@@ -65,7 +65,7 @@ def load_set(name: str, data: Path) -> TaskSet:
     for number, line in enumerate(_lines(path, content), start=1):
         if line.strip():
             try:
-                tasks.append(benchmark.task(json.loads(line)))
+                tasks.append(benchmark.task(_record(line)))
             except ValueError as error:  # among them json's and that of bytes that are no UTF-8
                 raise SetError(f"{path}, line {number}, is no task of {name}: {error}.") from error
     if len({task.task_id for task in tasks}) < max(len(tasks), 1):
@@ -106,6 +106,13 @@ def _lines(path: Path, content: bytes) -> list[bytes]:
         return gzip.decompress(content).splitlines()
     except (OSError, EOFError, zlib.error) as error:
         raise SetError(f"{path} is damaged: {error}.") from error
+
+
+def _record(line: bytes) -> Mapping[str, Any]:
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise SetError("it is no JSON object")
+    return record
 
 
 def _line_task(record: Mapping[str, Any], max_lines: int) -> Task:
@@ -186,7 +193,7 @@ def _humanevalfix(record: Mapping[str, Any]) -> Task:
 
 def _editeval(record: Mapping[str, Any]) -> Task:
     """EditEval: InstructCoder, 2310.20329. What surrounds the code is for the tests only."""
-    head, tail = _surroundings(_text({"context": "", **record}, "context"))
+    head, tail = _surroundings(_text(record, "context") if "context" in record else "")
     code = _text(record, "input").strip("\n")
     return Task(
         task_id=_text(record, "task_id"),
@@ -213,7 +220,7 @@ def _checked(record: Mapping[str, Any]) -> str:
 
 
 def _text(record: Mapping[str, Any], key: str) -> str:
-    value = record.get(key) if isinstance(record, Mapping) else None
+    value = record.get(key)
     if not isinstance(value, str):
         raise SetError(f"it has no text named {key!r}")
     return value.replace("\r\n", "\n")
