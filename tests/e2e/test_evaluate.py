@@ -129,8 +129,8 @@ def test_the_page(run, tmp_path):
 def test_mistakes_are_one_sentence(run, tmp_path):
     with pytest.raises(ValueError, match="Unknown set"):
         run("double-line")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no source files"):
-        (tmp_path / "empty").mkdir()
         run(f"perplexity:{tmp_path / 'empty'}")
 
 
