@@ -71,6 +71,8 @@ class OwnEngine:
 
     def __init__(self, spec: EngineSpec) -> None:
         # Not at the top: the rival's process must not hold PyTorch when its memory is measured.
+        import torch
+
         from sampler.load import choose_device, open_engine
 
         device, dtype = choose_device(spec.device, spec.dtype, spec.threads)
@@ -84,7 +86,7 @@ class OwnEngine:
         self.settings: dict[str, Any] = {
             "device": str(device),
             "dtype": str(dtype).removeprefix("torch."),
-            "threads": spec.threads,
+            "threads": torch.get_num_threads(),
             "block_size": spec.block_size,
             "max_steps": self._engine.settings.max_steps,
             "policy": repr(self._engine.settings.policy),

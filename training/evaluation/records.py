@@ -7,7 +7,7 @@ on where it was; half a line at the end is dropped. Knows neither engines nor se
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,9 +132,14 @@ class Lines:
                 file.truncate(end)
 
     def append(self, record: Sample | Score) -> None:
-        """Write one line; it is on its way to the disk when this returns."""
+        """Write one line; it is on the disk when this returns."""
+        self.extend([record])
+
+    def extend(self, records: Iterable[Sample | Score]) -> None:
+        """Write many lines at once."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+            for record in records:
+                file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
