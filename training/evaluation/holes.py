@@ -8,9 +8,10 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import zip_longest
+from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 from tree_sitter import Node, Tree
@@ -19,24 +20,25 @@ from model.format.grammars import language_of, parse
 from training.evaluation.sets import SetAbsentError, SetError, draw_key
 from training.evaluation.tasks import Task, TaskSet
 
-HoleType = Literal["line", "rest", "block", "argument"]
+HoleKind = Literal["line", "rest", "block", "argument"]
 """`line`: a whole statement line, or the first line of a longer statement · `rest`: such a line
 from a token on · `block`: statements of a body that follow one another · `argument`: what stands
 between the brackets of a call."""
+KINDS: tuple[HoleKind, ...] = get_args(HoleKind)
 
-_MAX_FILE_BYTES = 200_000
-_MAX_FILE_LINE = 1_000
-"""Bytes; nobody writes longer ones by hand."""
+MAX_PER_FILE = 2
+"""Holes of each kind in a file, so that no file dominates."""
+_BLOCK_LINES = range(2, 13)
 _MAX_HOLE_LINE = 200
 """Bytes of a line that is punched out, wholly or in part."""
-_BLOCK_LINES = range(2, 13)
-_PER_FILE = 2
-"""Holes of each type in a file, so that no file dominates."""
+_MAX_FILE_BYTES = 200_000
+_MAX_FILE_LINE = 1_000
+"""Characters; nobody writes longer ones by hand."""
 _SKIPPED_FOLDERS = frozenset(
-    {"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "target", "vendor"}
+    {"__pycache__", "build", "dist", "node_modules", "site-packages", "target", "vendor"}
 )
 
-# Node types of all six grammars.
+# Node types of all grammars.
 _CONTAINERS = frozenset(
     {
         *("module", "program", "source_file", "decorated_definition"),
@@ -59,15 +61,15 @@ _WORD = re.compile(rb"\w\w")
 class Hole:
     """A place in a text; offsets count bytes of its UTF-8."""
 
-    type: HoleType
+    kind: HoleKind
     start: int
     end: int
 
 
 def punch_holes(folder: Path, *, seed: int, limit: int | None) -> TaskSet:
-    """Holes in the source files below a folder, spread over the files, types in turn.
+    """Holes in the source files below a folder, spread over the files, kinds in turn.
 
-    Files are read in an order drawn with the seed until there are enough, and a smaller limit
+    Files are read in an order drawn with the seed until there are enough holes, and a smaller limit
     draws the head of what a larger one draws.
 
     Args:
@@ -83,22 +85,21 @@ def punch_holes(folder: Path, *, seed: int, limit: int | None) -> TaskSet:
     """
     if not folder.is_dir():
         raise SetAbsentError(f"holes: there is no folder {folder}.")
-    paths = sorted(_source_files(folder), key=lambda path: draw_key(seed, path.as_posix()))
     digest = hashlib.sha256()
-    rounds: dict[tuple[int, HoleType], list[Task]] = defaultdict(list)
-    for path in paths:
-        if limit is not None and all(
-            len(rounds[0, type_]) * len(get_args(HoleType)) >= limit for type_ in get_args(HoleType)
-        ):
+    rounds: dict[tuple[int, HoleKind], list[Task]] = defaultdict(list)
+    for path in sorted(_source_files(folder), key=lambda path: draw_key(seed, path.as_posix())):
+        if limit is not None and min(len(rounds[0, kind]) for kind in KINDS) * len(KINDS) >= limit:
             break
-        content = (folder / path).read_bytes()
+        try:
+            content = (folder / path).read_bytes()
+        except OSError:  # it is not ours to read
+            continue
         text = _readable(content)
         if text is None:
             continue
         name, language = path.as_posix(), language_of(path.name)
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
-        chosen = _choose(holes_in(text, language), seed, name)
-        for key, hole in chosen.items():
+        for key, hole in _choose(holes_in(text, language), seed, name).items():
             rounds[key].append(task_of(hole, text, language, name))
     tasks = tuple(_in_turn(rounds))[:limit]
     if not tasks:
@@ -117,20 +118,23 @@ def holes_in(text: str, language: str) -> list[Hole]:
     tree = parse(language, data)
     if tree is None or tree.root_node.has_error:
         return []
-    return list(_Finder(data, tree).find())
+    return list(_Finder(data, tree, is_python=language == "python").find())
 
 
 def task_of(hole: Hole, text: str, language: str, path: str) -> Task:
-    """The task of a hole; its name tells line and column from 1, columns in characters."""
+    """The task of a hole, named by path, line and column from 1, and kind.
+
+    Where whole lines were taken out an empty one is left, as in an editor.
+    """
     data = text.encode()
     prefix, suffix = data[: hole.start].decode(), data[hole.end :].decode()
     line, column = prefix.count("\n") + 1, len(prefix) - prefix.rfind("\n")
     return Task(
-        task_id=f"{path}:{line}:{column}:{hole.type}",
+        task_id=f"{path}:{line}:{column}:{hole.kind}",
         prefix=prefix,
         suffix=suffix,
         language=language,
-        max_lines=_BLOCK_LINES[-1] if hole.type == "block" else 1,
+        max_lines=_BLOCK_LINES[-1] if hole.kind == "block" else 1,
         reference=data[hole.start : hole.end].decode(),
         is_parse_checked=True,
     )
@@ -139,11 +143,12 @@ def task_of(hole: Hole, text: str, language: str, path: str) -> Task:
 class _Finder:
     """One walk over a tree, and what it came across."""
 
-    def __init__(self, data: bytes, tree: Tree) -> None:
+    def __init__(self, data: bytes, tree: Tree, *, is_python: bool) -> None:
         self._data = data
+        self._is_python = is_python
         self._line_starts = [0, *(match.end() for match in re.finditer(b"\n", data))]
         self._containers: list[Node] = []
-        self._calls: list[Node] = []
+        self._arguments: list[Node] = []
         self._braces: set[int] = set()
         """Offsets of those that open a body."""
         self._comment_rows: set[int] = set()
@@ -158,35 +163,28 @@ class _Finder:
             statements = [child for child in container.named_children if _is_statement(child)]
             for statement in statements:
                 yield from self._line_holes(statement)
-            is_class = container.parent is not None and container.parent.type == "class_definition"
-            if container.type in _BODIES and not is_class:
+            if container.type in _BODIES and not _is_of_class(container):
                 yield from self._block_holes(statements)
-        for arguments in self._calls:
+        for arguments in self._arguments:
             start, end = arguments.start_byte + 1, arguments.end_byte - 1
-            row = arguments.start_point[0]
             if (
-                self._data[start - 1 : start] + self._data[end : end + 1] == b"()"
+                arguments.start_point.row == arguments.end_point.row
+                and self._is_punchable(arguments.start_point.row)
                 and self._data[start:end].strip()
-                and self._is_punchable(row)
-                and row == arguments.end_point[0]
             ):
                 yield Hole("argument", start, end)
 
     def _visit(self, node: Node) -> Sequence[Node]:
-        row = node.start_point[0]
+        row = node.start_point.row
         if "comment" in node.type:
-            self._comment_rows.update(range(row, node.end_point[0] + 1))
+            end = node.end_point  # some comments include their line break
+            self._comment_rows.update(range(row, end.row + (end.column > 0)))
             return ()
         if node.type in _CONTAINERS:
             self._containers.append(node)
-        elif (
-            node.type in _ARGUMENTS and node.parent is not None and "class" not in node.parent.type
-        ):
-            self._calls.append(node)
-        if (
-            _OPENED_BY_BRACE.search(node.type)
-            and self._data[node.start_byte : node.start_byte + 1] == b"{"
-        ):
+        elif node.type in _ARGUMENTS and not _is_of_class(node):
+            self._arguments.append(node)
+        if _OPENED_BY_BRACE.search(node.type) and self._data.startswith(b"{", node.start_byte):
             self._braces.add(node.start_byte)
         if node.child_count == 0 or _QUOTE.search(node.type):
             self._tokens[row].append(node.start_byte)
@@ -194,15 +192,16 @@ class _Finder:
         return node.children
 
     def _line_holes(self, statement: Node) -> Iterator[Hole]:
-        row = statement.start_point[0]
-        start, end = self._line(row)
-        if not self._is_first(statement) or not self._is_punchable(row):
+        row = statement.start_point.row
+        if not self._is_punchable(row) or not self._is_first(statement):
             return
-        if statement.end_point[0] == row:
+        start, end = self._line(row)
+        if statement.end_point.row == row:
             is_whole = self._is_last(statement)
-        else:  # only if a body begins on the next line, and not in the middle of an expression
-            last = len(self._data[start:end].rstrip()) + start - 1
-            is_whole = last in self._braces or self._data[last : last + 1] == b":"
+        else:  # only up to where a body begins, not the first line of a long expression
+            last = start + len(self._data[start:end].rstrip()) - 1
+            is_colon = self._is_python and self._data.startswith(b":", last)
+            is_whole = is_colon or last in self._braces
         if is_whole and _WORD.search(self._data, start, end):
             yield Hole("line", start, end)
             for token in self._tokens[row]:
@@ -210,32 +209,33 @@ class _Finder:
                     yield Hole("rest", token, end)
 
     def _block_holes(self, statements: Sequence[Node]) -> Iterator[Hole]:
-        """From each statement the shortest and the longest run that is neither a line nor a page.
+        """From each statement on the shortest and the longest run that has the length of a block.
 
-        Not all runs, because most of them are in the middle of long functions.
+        Not all runs, because most would stand in the middle of long functions.
         """
         for index, first in enumerate(statements):
-            if not self._is_first(first):
-                continue
-            ends = [
-                last.end_point[0]
-                for last in statements[index:]
-                if self._is_last(last)
-                and last.end_point[0] - first.start_point[0] + 1 in _BLOCK_LINES
+            row = first.start_point.row
+            last_rows = [
+                last.end_point.row
+                for last in statements[index : index + _BLOCK_LINES[-1]]
+                if last.end_point.row - row + 1 in _BLOCK_LINES and self._is_last(last)
             ]
-            for row in {*ends[:1], *ends[-1:]}:
-                yield Hole("block", self._line(first.start_point[0])[0], self._line(row)[1])
+            if self._is_first(first):
+                for last_row in {*last_rows[:1], *last_rows[-1:]}:
+                    yield Hole("block", self._line(row)[0], self._line(last_row)[1])
 
     def _is_first(self, node: Node) -> bool:
-        start, _ = self._line(node.start_point[0])
+        """Whether nothing stands before it on its line."""
+        start, _ = self._line(node.start_point.row)
         return not self._data[start : node.start_byte].strip()
 
     def _is_last(self, node: Node) -> bool:
         """Whether nothing but a separator stands behind it on its last line."""
-        _, end = self._line(node.end_point[0])
+        _, end = self._line(node.end_point.row)
         return self._data[node.end_byte : end].strip() in (b"", b";", b",")
 
     def _is_punchable(self, row: int) -> bool:
+        """Whether the line is short and has no comment, which nobody can foresee."""
         start, end = self._line(row)
         return row not in self._comment_rows and end - start <= _MAX_HOLE_LINE
 
@@ -253,16 +253,53 @@ def _is_statement(node: Node) -> bool:
     return not node.is_extra and not is_docstring and node.type not in _CONTAINERS
 
 
-def _choose(holes: Sequence[Hole], seed: int, name: str) -> dict[tuple[int, HoleType], Hole]:
-    """A few holes of each type, of which no two overlap, by which of its type they are."""
-    drawn = sorted(holes, key=lambda hole: draw_key(seed, name, hole.type, hole.start, hole.end))
-    chosen: dict[tuple[int, HoleType], Hole] = {}
-    for round_ in range(_PER_FILE):
-        for type_ in get_args(HoleType):
-            for hole in drawn:
-                if hole.type == type_ and not any(
-                    hole.start < other.end and other.start < hole.end for other in chosen.values()
-                ):
-                    chosen[round_, type_] = hole
-                    break
+def _is_of_class(node: Node) -> bool:
+    """Whether it is the body or the bases of a Python class."""
+    return node.parent is not None and node.parent.type == "class_definition"
+
+
+def _choose(holes: Sequence[Hole], seed: int, path: str) -> dict[tuple[int, HoleKind], Hole]:
+    """A few holes of each kind, by number and kind; no two of a kind overlap."""
+    chosen: dict[tuple[int, HoleKind], Hole] = {}
+    for hole in sorted(holes, key=lambda hole: draw_key(seed, path, *astuple(hole))):
+        others = [other for other in chosen.values() if other.kind == hole.kind]
+        if len(others) < MAX_PER_FILE and not any(
+            hole.start < other.end and other.start < hole.end for other in others
+        ):
+            chosen[len(others), hole.kind] = hole
     return chosen
+
+
+def _in_turn(rounds: Mapping[tuple[int, HoleKind], Sequence[Task]]) -> Iterator[Task]:
+    """The first holes of all files before their second ones, kinds taking turns."""
+    for number in range(MAX_PER_FILE):
+        for turn in zip_longest(*(rounds.get((number, kind), ()) for kind in KINDS)):
+            yield from (task for task in turn if task is not None)
+
+
+def _source_files(folder: Path) -> Iterator[PurePath]:
+    """Paths, relative to the folder, of what may be worth reading."""
+    for place, subfolders, names in os.walk(folder):
+        if "pyvenv.cfg" in names:
+            subfolders.clear()
+            continue
+        subfolders[:] = [
+            name for name in subfolders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
+        ]
+        for name in names:
+            path = Path(place, name)
+            if language_of(name) != "text" and path.is_file() and not path.is_symlink():
+                yield path.relative_to(folder)
+
+
+def _readable(content: bytes) -> str | None:
+    """The text of a file that a person may have written; its line breaks become `\\n`."""
+    if len(content) > _MAX_FILE_BYTES:
+        return None
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return None
+    if "\r" in text or max(map(len, text.split("\n"))) > _MAX_FILE_LINE:
+        return None
+    return text
