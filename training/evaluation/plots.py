@@ -3,6 +3,7 @@
 The same figures give the same bytes, so that a page in git changes only where a figure did.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,14 +42,22 @@ def plot_quality(by_set: Mapping[str, Sequence[Summary]], cost: str, path: Path)
     """
     pyplot = _pyplot()
     label = {"tokens_per_forward": "tokens per forward", "p50_ms": "milliseconds, median"}[cost]
+    names = dict.fromkeys(own.contender.name for each in by_set.values() for own in each)
+    colors = dict(zip(names, itertools.cycle(_COLORS), strict=False))
     with pyplot.rc_context(_STYLE):
         figure, rows = pyplot.subplots(
             1, len(by_set), figsize=(4.2 * len(by_set), 3.6), squeeze=False, layout="constrained"
         )
         for axes, (name, summaries) in zip(rows[0], by_set.items(), strict=True):
-            _panel(axes, summaries, cost)
+            _panel(axes, summaries, cost, colors)
             axes.set(title=name, xlabel=label)
             axes.set_xlim(left=0)
+        handles = {
+            label: handle
+            for axes in rows[0]
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False)
         figure.savefig(path, format="svg", metadata={"Date": None})
         pyplot.close(figure)
 
@@ -85,21 +94,22 @@ def plot_accepted(by_contender: Mapping[str, Sequence[int]], path: Path) -> None
         pyplot.close(figure)
 
 
-def _panel(axes: "Axes", summaries: Sequence[Summary], cost: str) -> None:
-    for index, summary in enumerate(summaries):
+def _panel(
+    axes: "Axes", summaries: Sequence[Summary], cost: str, colors: Mapping[str, str]
+) -> None:
+    for summary in summaries:
         is_run = summary.pass_rate is not None
         quality = summary.pass_rate if is_run else summary.exact_match
         place = getattr(summary, cost)
         if quality is None or place is None:
             continue
-        color = _COLORS[index % len(_COLORS)]
+        color = colors[summary.contender.name]
         if summary.pass_interval is not None:
             low, high = summary.pass_interval
             axes.vlines(place, 100 * low, 100 * high, color=color, alpha=0.4)
         axes.plot(place, 100 * quality, "o", color=color, label=summary.contender.name)
         axes.set_ylabel("pass@1, %" if is_run else "exact match, %")
     axes.margins(x=0.15, y=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="best")
 
 
 def _pyplot() -> Any:
