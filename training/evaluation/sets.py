@@ -47,7 +47,8 @@ def load_set(name: str, data: Path) -> TaskSet:
 
     Args:
         name: one of `SETS`.
-        data: folder in which, or anywhere below which, the file is; of several the first by path.
+        data: folder in which, or anywhere below which, the file is; of several files the one that
+            lies least deep.
 
     Raises:
         SetAbsentError: if it is not there.
@@ -56,7 +57,8 @@ def load_set(name: str, data: Path) -> TaskSet:
     if name not in SETS:
         raise SetError(f"Unknown set {name!r}; known are {', '.join(SETS)}, holes:FOLDER.")
     benchmark = SETS[name]
-    path = min(_find(benchmark.pattern, data), default=None)
+    paths = _find(benchmark.pattern, data)
+    path = min(paths, key=lambda path: (len(path.parts), path), default=None)
     if path is None:
         raise SetAbsentError(
             f"{name}: there is no {benchmark.pattern} or {benchmark.pattern}.gz in {data} or below."
