@@ -46,8 +46,8 @@ class LowRank(nn.Module):
         self.b = nn.Parameter(torch.zeros(out_width, config.rank))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, in) to (…, out)."""
-        return F.linear(F.linear(x, self.a), self.b) * self.scale
+        """(…, in) to (…, out), in the type of `x`; training keeps A and B in float32."""
+        return F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype)) * self.scale
 
     def delta(self) -> Tensor:
         """The update as a weight, (out, in) float32."""

@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Attention = Literal["causal", "bidirectional"] | Tensor
-"""`causal`: a row sees the rows before it and itself; `bidirectional`: all rows of a call see each
-other; both see everything before the call. Or a bool tensor, see `Transformer.forward`."""
+Attention = Literal["causal", "canvas"] | Tensor
+"""`causal`: a row sees the rows before it and itself; `canvas`: row 0 sees itself, the others see
+all rows of the call; both see everything before the call. Or a bool tensor, see
+`Transformer.forward`."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,14 @@ def attention_tiles(
         has_all_rows = attention.shape[-2] > 1
         is_visible = attention[..., rows.start : rows.stop, :] if has_all_rows else attention
         return [Tile(slice(rows.start, rows.stop), start + num_rows, bias(is_visible))]
-    if attention == "bidirectional":
-        return [Tile(slice(rows.start, rows.stop), start + num_rows, None)]
+    if attention == "canvas":
+        # The settled row sees no draft: what it predicts is the AR model's own next token.
+        pieces = [(0, 1, start + 1), (1, num_rows, start + num_rows)]
+        return [
+            Tile(slice(max(begin, rows.start), min(end, rows.stop)), num_slots, None)
+            for begin, end, num_slots in pieces
+            if max(begin, rows.start) < min(end, rows.stop)
+        ]
     tiles = []
     for begin in range(rows.start, rows.stop, tile_rows):
         end = min(begin + tile_rows, rows.stop)

@@ -82,16 +82,49 @@ class Transformer(nn.Module):
             cache: K/V of the rows are written to its slots `start` …, and every row sees the slots
                 before `start`. Slots at and after `start` are scratch until the caller counts them.
             start: position of row 0; must be 0 without a cache.
-            attention: `causal`: a row also sees the rows up to itself; `bidirectional`: all rows of
-                this call see each other; or a bool tensor broadcastable to (B, 1, T, start + T),
-                True where a row may attend (training).
+            attention: `causal`: a row also sees the rows up to itself; `canvas`: all rows of this
+                call, but for row 0, which sees itself alone; or a bool tensor broadcastable to
+                (B, 1, T, start + T), True where a row may attend (training).
             gate_BT: bool; the low-rank adapter acts on these rows only.
             rows: rows that get logits. `slice(0, 0)` asks for none, which is what prefill needs:
                 the head and the last layer's output are then skipped.
         """
+        x_BRD = self.hidden(
+            ids_BT, cache=cache, start=start, attention=attention, gate_BT=gate_BT, rows=rows
+        )
+        logits_BRV: Tensor = self.head(x_BRD)
+        return logits_BRV.float()
+
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        *,
+        cache: KVCache | None = None,
+        start: int = 0,
+        attention: Attention = "causal",
+        gate_BT: Tensor | None = None,
+        rows: slice | None = None,
+        positions_T: Tensor | None = None,
+        keeps_kv: bool = True,
+    ) -> Tensor:
+        """What the head turns into logits: (B, R, D), normed, in the network's dtype.
+
+        Training asks for this, because the logits of all rows at once would not fit.
+
+        Args:
+            ids_BT: as in `forward`, and so on.
+            cache: likewise.
+            start: likewise.
+            attention: likewise.
+            gate_BT: likewise.
+            rows: likewise.
+            positions_T: where the rows stand, if not at `start` and following.
+            keeps_kv: whether the cache gets the rows' K/V. If not, it is only read, and gradients
+                flow through the rows' own K/V.
+        """
         _, num_rows = ids_BT.shape
         assert cache is not None or start == 0, "without a cache there is nothing before row 0"
-        cos_TK, sin_TK = self._rotary(start, num_rows)
+        cos_TK, sin_TK = self._rotary(start, num_rows, positions_T)
         x_BTD = self._embed(ids_BT)
         tiles = self._tiles(attention, range(num_rows), start, x_BTD)
         last_tiles = tiles
@@ -109,12 +142,13 @@ class Transformer(nn.Module):
                 last_tiles if is_last else tiles,
                 kv=None if cache is None else (cache.keys[index], cache.values[index]),
                 start=start,
+                keeps_kv=keeps_kv,
                 update=None if updates is None else updates[index],
                 gate_BT1=gate_BT1,
                 rows=rows if is_last else None,
             )
-        logits_BRV: Tensor = self.head(self.norm(x_BTD))
-        return logits_BRV.float()
+        normed_BRD: Tensor = self.norm(x_BTD)
+        return normed_BRD
 
     def _embed(self, ids_BT: Tensor) -> Tensor:
         """Embeddings; MASK gets the adapter's learned row, or the mean embedding without one."""
@@ -142,13 +176,17 @@ class Transformer(nn.Module):
             device=x_BTD.device,
         )
 
-    def _rotary(self, start: int, num_rows: int) -> tuple[Tensor, Tensor]:
-        """Cosine and sine tables (T, K) of positions `start` …, computed once for all positions."""
+    def _rotary(
+        self, start: int, num_rows: int, positions_T: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Cosine and sine tables (T, K) of the rows' positions, computed once for all positions."""
         device, dtype = self.embedding.weight.device, self.embedding.weight.dtype
         if self._rope is None or self._rope[0].device != device or self._rope[0].dtype != dtype:
             with torch.inference_mode(mode=False):  # a table made there could not serve training
                 self._rope = rotary_table(self.config, device, dtype)
         cos_SK, sin_SK = self._rope
+        if positions_T is not None:
+            return cos_SK[positions_T], sin_SK[positions_T]
         end = start + num_rows
         if end > len(cos_SK):
             raise ValueError(
@@ -176,6 +214,7 @@ class Block(nn.Module):
         *,
         kv: tuple[Tensor, Tensor] | None,
         start: int,
+        keeps_kv: bool,
         update: LayerUpdate | None,
         gate_BT1: Tensor | None,
         rows: slice | None,
@@ -183,7 +222,7 @@ class Block(nn.Module):
         """The stream (B, R, D) after this layer, computed to the end for `rows` only."""
         normed_BTD = self.attention_norm(x_BTD)
         attended_BRD = self.attention(
-            normed_BTD, cos_TK, sin_TK, tiles, kv, start, update, gate_BT1, rows
+            normed_BTD, cos_TK, sin_TK, tiles, kv, start, keeps_kv, update, gate_BT1, rows
         )
         if rows is not None:
             x_BTD = x_BTD[:, rows]
@@ -214,18 +253,22 @@ class SelfAttention(nn.Module):
         tiles: list[Tile],
         kv: tuple[Tensor, Tensor] | None,
         start: int,
+        keeps_kv: bool,
         update: LayerUpdate | None,
         gate_BT1: Tensor | None,
         rows: slice | None,
     ) -> Tensor:
-        """Attention output (B, R, D) of the rows in `tiles`; K/V of all T rows go to the cache."""
+        """Attention output (B, R, D) of the rows in `tiles`; their K/V go to the cache if kept."""
         num_rows = x_BTD.shape[1]
         qkv = adapted(self.qkv, x_BTD, None if update is None else update.qkv, gate_BT1)
         q, k, v = torch.split(qkv, self.widths, dim=-1)
         q_BHTK = self._heads(q, self.num_heads)
         k_BGTK = rotate(self._heads(k, self.num_kv_heads), cos_TK, sin_TK)
         v_BGTK = self._heads(v, self.num_kv_heads)
-        if kv is not None:
+        if kv is not None and not keeps_kv:
+            k_BGTK = torch.cat([kv[0][:, :, :start], k_BGTK], dim=2)
+            v_BGTK = torch.cat([kv[1][:, :, :start], v_BGTK], dim=2)
+        elif kv is not None:
             end = start + num_rows
             assert end <= kv[0].shape[2], "the cache has no slot for the last rows"
             kv[0][:, :, start:end] = k_BGTK

@@ -3,10 +3,10 @@
 Every forward runs over the whole sequence; nothing is reused. The engine must give the same tokens
 (tests/parity). Never optimised. Knows no requests, text, time or cache.
 
-The method (docs/sampler.md): clean context is causal, the active block is bidirectional
-(NBDiff 2512.06776); row p predicts token p + 1; the adapter acts on MASK rows only
-(gated LoRA, 2507.11851); the commit forward is causal, base only, and its logits judge the draft
-from left to right (TiDAR 2511.08923).
+The method (docs/sampler.md): clean context is causal, the active block is bidirectional but for its
+settled first row (NBDiff 2512.06776); row p predicts token p + 1; the adapter acts on MASK rows
+only (gated LoRA, 2507.11851); the commit forward is causal, base only, and its logits judge the
+draft from left to right (TiDAR 2511.08923).
 
 Shape suffixes: B batch (1), T sequence, L canvas, V vocabulary.
 """
@@ -44,10 +44,13 @@ class Generated:
 
 
 def block_mask(num_context: int, num_slots: int) -> Tensor:
-    """(T, T) bool, True = may attend: causal, but the last `num_slots` rows see each other."""
+    """(T, T) bool, True = may attend: causal, but the rows of a canvas see all of it.
+
+    Not its first row, which is settled: without sight of drafts it predicts as the AR model does.
+    """
     total = num_context + num_slots
     mask_TT = torch.ones(total, total, dtype=torch.bool).tril()
-    mask_TT[num_context:, num_context:] = True
+    mask_TT[num_context + 1 :, num_context:] = True
     return mask_TT
 
 

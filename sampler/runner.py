@@ -1,7 +1,7 @@
 """Forwards of the network over cached sequences. Knows no policy, request or text.
 
 Three kinds, the only places where the engine touches the device:
-`prefill` (causal, base, no logits but the last row's), `denoise` (bidirectional in the canvas,
+`prefill` (causal, base, no logits but the last row's), `denoise` (canvas attention,
 adapter on MASK rows, its K/V are scratch) and `commit` (causal, base, its K/V stay).
 """
 
@@ -50,7 +50,7 @@ class Runner:
             canvas.tokens_L[None],
             cache=sequence.kv,
             start=canvas.start,
-            attention="bidirectional",
+            attention="canvas",
             gate_BT=canvas.is_masked_L[None],
             rows=slice(0, canvas.num_slots - 1),
         )

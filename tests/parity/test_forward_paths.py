@@ -29,7 +29,7 @@ def network(dtype=torch.float32):
     num_rows=st.integers(1, 40),
     start=st.integers(0, 30),
     tile_rows=st.integers(1, 48),
-    kind=st.sampled_from(["causal", "bidirectional", "tensor"]),
+    kind=st.sampled_from(["causal", "canvas", "tensor"]),
     cut=st.tuples(st.integers(0, 40), st.integers(0, 40)),
     seed=st.integers(0, 9),
 )
@@ -40,8 +40,9 @@ def test_tiles_attend_as_one_mask_over_expanded_heads(num_rows, start, tile_rows
     k_BGSK, v_BGSK = (torch.randn(2, 2, num_slots, 8, generator=generator) for _ in range(2))
     if kind == "causal":
         attention, visible = kind, torch.ones(num_rows, num_slots, dtype=torch.bool).tril(start)
-    elif kind == "bidirectional":
+    elif kind == "canvas":
         attention, visible = kind, torch.ones(num_rows, num_slots, dtype=torch.bool)
+        visible[0, start + 1 :] = False
     else:
         visible = torch.rand(2, 1, num_rows, num_slots, generator=generator) < 0.5
         visible[..., 0] = True

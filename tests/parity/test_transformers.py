@@ -83,19 +83,19 @@ def test_any_split_into_cached_chunks_gives_the_uncached_logits(pair, cuts, seed
 
 
 @torch.inference_mode()
-def test_a_bidirectional_block_behind_a_causal_context(pair):
+def test_a_canvas_behind_a_causal_context(pair):
     theirs, ours = pair
     num_context, num_slots = 50, 8
     ids_BT = tokens(num_context + num_slots)
     total = num_context + num_slots
     may_attend = torch.ones(total, total, dtype=torch.bool).tril()
-    may_attend[num_context:, num_context:] = True
+    may_attend[num_context + 1 :, num_context:] = True
     bias = torch.zeros(1, 1, total, total).masked_fill(~may_attend, -torch.inf)
     expected = theirs(ids_BT, attention_mask=bias).logits[:, num_context:]
 
     cache = KVCache.allocate(ours.config, 60, dtype=torch.float32, device=CPU)
     ours(ids_BT[:, :num_context], cache=cache, rows=slice(0, 0))
-    block = {"cache": cache, "start": num_context, "attention": "bidirectional"}
+    block = {"cache": cache, "start": num_context, "attention": "canvas"}
     cached = ours(ids_BT[:, num_context:], **block)
     torch.testing.assert_close(cached, expected, atol=1e-4, rtol=0)
     some = ours(ids_BT[:, num_context:], **block, rows=slice(2, 5))

@@ -132,6 +132,15 @@ def test_exact_is_ar_whatever_is_proposed(prefix, suffix, has_adapter, block_siz
     )
 
 
+@settings(max_examples=20, deadline=None)
+@given(prefix=TEXT, suffix=TEXT, block_size=st.integers(2, 9))
+def test_the_first_draft_of_a_block_is_never_refused(prefix, suffix, block_size):
+    """All slots are revealed in one step; slot 1 then holds what the AR model says."""
+    engine = make_engine(block_size=block_size, max_steps=1)
+    stats = complete(engine, ask(prefix, suffix, "exact")).stats
+    assert all(count >= 1 for count in stats.accepted)
+
+
 def test_the_properties_above_see_real_text():
     """Guards against a debug model that ends every hole at once."""
     lengths = [

@@ -60,7 +60,7 @@ def test_cached_context_never_depends_on_the_adapter(model, adapter):
         model(IDS, cache=cache, rows=slice(0, 0))
         block_BT = torch.full((1, 4), CONFIG.mask_id)
         is_masked_BT = torch.ones_like(block_BT, dtype=torch.bool)
-        model(block_BT, cache=cache, start=12, attention="bidirectional", gate_BT=is_masked_BT)
+        model(block_BT, cache=cache, start=12, attention="canvas", gate_BT=is_masked_BT)
         return [kv[:, :, :12].clone() for kv in cache.keys + cache.values]
 
     plain = context_kv()

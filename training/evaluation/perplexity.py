@@ -147,7 +147,7 @@ def _measure_window(model: Transformer, ids_BT: Tensor, totals: Totals) -> None:
         block_BL,
         cache=cache,
         start=start,
-        attention="bidirectional",
+        attention="canvas",
         gate_BT=block_BL == model.config.mask_id,
         rows=slice(0, _BLOCK - 1),
     )

@@ -1,0 +1,127 @@
+"""Packed records and blocks against a reference that runs each block alone."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.adapter import Adapter, AdapterConfig
+from model.config import NAMED
+from model.network import KVCache, Transformer
+from training.batch import PADDING, clean_visibility, lay_blocks, noisy_visibility, pack_clean
+
+CONFIG = NAMED["debug"]
+MASK = CONFIG.mask_id
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(5)
+    network = Transformer(CONFIG).eval().requires_grad_(False)
+    network.adapter = Adapter(CONFIG, AdapterConfig(4, 8.0))
+    network.adapter.start_mask_at(network.embedding.weight)
+    network.adapter.randomize()
+    return network
+
+
+def blocks(lengths, places, masks):
+    generator = torch.Generator().manual_seed(sum(lengths))
+    records = [torch.randint(0, 500, (length,), generator=generator) for length in lengths]
+    clean = pack_clean(records)
+    record_N = torch.tensor([record for record, _ in places])
+    start_N = torch.tensor([start for _, start in places])
+    return records, clean, lay_blocks(clean, record_N, start_N, torch.tensor(masks), MASK)
+
+
+def hidden_of(model, clean, noisy):
+    """As training does it: the clean part once without gradient, all blocks over its K/V."""
+    size = len(clean.ids_S)
+    cache = KVCache.allocate(CONFIG, size, dtype=torch.float32, device=torch.device("cpu"))
+    with torch.no_grad():
+        clean_hidden = model.hidden(
+            clean.ids_S[None],
+            cache=cache,
+            attention=clean_visibility(clean)[None, None],
+            positions_T=clean.position_S,
+        )
+    noisy_hidden = model.hidden(
+        noisy.ids_T[None],
+        cache=cache,
+        start=size,
+        attention=noisy_visibility(clean, noisy)[None, None],
+        gate_BT=noisy.is_masked_T[None],
+        positions_T=noisy.position_T,
+        keeps_kv=False,
+    )
+    return clean_hidden[0], noisy_hidden[0]
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_each_block_alone_over_its_own_record_gives_the_same(model, data):
+    lengths = data.draw(st.lists(st.integers(3, 20), min_size=1, max_size=3))
+    places = data.draw(
+        st.lists(
+            st.integers(0, len(lengths) - 1).flatmap(
+                lambda record: st.tuples(st.just(record), st.integers(0, lengths[record] - 1))
+            ),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    num_slots = data.draw(st.integers(2, 6))
+    row = st.lists(st.booleans(), min_size=num_slots - 1, max_size=num_slots - 1)
+    masks = [[False, *data.draw(row)] for _ in places]
+    records, clean, noisy = blocks(lengths, places, masks)
+    clean_hidden, noisy_hidden = hidden_of(model, clean, noisy)
+
+    for index, (record, start) in enumerate(places):
+        ids = noisy.ids_T[index * num_slots : (index + 1) * num_slots]
+        cache = KVCache.allocate(CONFIG, 40, dtype=torch.float32, device=torch.device("cpu"))
+        model.hidden(records[record][None, :start], cache=cache) if start else None
+        alone = model.hidden(
+            ids[None], cache=cache, start=start, attention="canvas", gate_BT=(ids == MASK)[None]
+        )
+        together = noisy_hidden[index * num_slots : (index + 1) * num_slots]
+        torch.testing.assert_close(together, alone[0], atol=1e-4, rtol=0)
+        # The first row says what the AR model says at the same place.
+        first = noisy.clean_T[index * num_slots]
+        torch.testing.assert_close(together[0], clean_hidden[first], atol=1e-4, rtol=0)
+    for record, ids in enumerate(records):
+        own = clean_hidden[clean.record_S == record]
+        torch.testing.assert_close(own, model.hidden(ids[None])[0], atol=1e-4, rtol=0)
+
+
+def test_targets_and_rows_that_draft():
+    _, clean, noisy = blocks([6, 5], [(0, 1), (1, 3)], [[False, True, True, False]] * 2)
+    a, b = clean.ids_S[:6].tolist(), clean.ids_S[6:].tolist()
+    assert noisy.ids_T.tolist() == [a[1], MASK, MASK, a[4], b[3], MASK, MASK, MASK]
+    assert noisy.target_T.tolist() == [*a[2:6], b[4], PADDING, PADDING, PADDING]
+    # Row 0 is settled, the last row predicts beyond the block, and nothing follows a record's end.
+    assert noisy.is_drafted_T.tolist() == [False, True, False, False] + [False] * 4
+    assert noisy.position_T.tolist() == [1, 2, 3, 4, 3, 4, 5, 6]
+
+
+def test_no_gradient_leaves_the_adapter(model):
+    _, clean, noisy = blocks([12], [(0, 2), (0, 5)], [[False, True, True, True]] * 2)
+    clean_hidden, noisy_hidden = hidden_of(model, clean, noisy)
+    assert not clean_hidden.requires_grad
+    noisy_hidden[noisy.is_drafted_T].square().sum().backward()
+    with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert with_gradient
+    assert all(name.startswith("adapter.") for name in with_gradient)
+    assert model.adapter.mask_embedding.grad.abs().sum() > 0
+    model.zero_grad()
+
+
+def test_a_change_behind_a_block_is_not_seen(model):
+    """Nor is one in another block: what a block sees ends where it begins."""
+    records, clean, noisy = blocks([14], [(0, 4), (0, 8)], [[False, True, True]] * 2)
+    _, before = hidden_of(model, clean, noisy)
+    changed = pack_clean([torch.cat([records[0][:8], (records[0][8:] + 1) % 500])])
+    noisy_changed = lay_blocks(
+        changed, torch.tensor([0, 0]), torch.tensor([4, 8]), noisy.is_masked_T.view(2, 3), MASK
+    )
+    _, after = hidden_of(model, changed, noisy_changed)
+    torch.testing.assert_close(before[:3], after[:3], atol=1e-6, rtol=0)
+    assert not torch.allclose(before[3:], after[3:], atol=1e-3)

@@ -1,0 +1,131 @@
+"""What one forward of training sees: clean sequences, and noisy blocks that look into them.
+
+Clean sequences of several records stand one after another in S slots, without padding. Noisy blocks
+stand one after another in T rows. Each has its own positions, so a block lies "over" its record at
+any place, and many blocks share the K/V of one clean sequence. Knows neither network nor losses.
+
+Shape suffixes: S clean tokens, T noisy rows, N blocks, L slots of a block.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PADDING = -1
+"""Target of a slot behind the end of its record: nothing is predicted there."""
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Records packed one after another."""
+
+    ids_S: Tensor
+    record_S: Tensor
+    """Which record a token belongs to."""
+    position_S: Tensor
+    """Place within the record."""
+
+    @property
+    def num_records(self) -> int:
+        """Records packed."""
+        return int(self.record_S[-1]) + 1 if len(self.record_S) else 0
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Blocks over packed records, row by row."""
+
+    ids_T: Tensor
+    block_T: Tensor
+    record_T: Tensor
+    position_T: Tensor
+    start_T: Tensor
+    """Position of the first slot of the row's block."""
+    is_masked_T: Tensor
+    """Rows that hold MASK; the adapter acts on these."""
+    target_T: Tensor
+    """Token at the next position, which the row predicts, or `PADDING`."""
+    clean_T: Tensor
+    """Clean slot at the same place, whose row makes the AR model's own prediction; 0 if none."""
+    is_drafted_T: Tensor
+    """Rows whose prediction the sampler uses: the next slot is masked and belongs to the block, and
+    the row is not the settled first one, which no adapter changes."""
+
+
+def pack_clean(records: Sequence[Tensor]) -> Clean:
+    """Put records (1-D int64 each) one after another."""
+    return Clean(
+        torch.cat(list(records)),
+        torch.cat([torch.full_like(record, index) for index, record in enumerate(records)]),
+        torch.cat([torch.arange(len(record)) for record in records]),
+    )
+
+
+def lay_blocks(
+    clean: Clean, record_N: Tensor, start_N: Tensor, is_masked_NL: Tensor, mask_id: int
+) -> Noisy:
+    """Blocks of L slots over the records, with MASK where `is_masked_NL` says so.
+
+    Args:
+        clean: packed records.
+        record_N: record of each block.
+        start_N: position of its first slot within the record, which the record must have.
+        is_masked_NL: slots to mask; never the first, which is settled when a block is drafted.
+        mask_id: id of MASK.
+    """
+    assert not bool(is_masked_NL[:, 0].any()), "the first slot of a block is settled"
+    num_blocks, num_slots = is_masked_NL.shape
+    length_R = torch.bincount(clean.record_S, minlength=clean.num_records)
+    offset_R = length_R.cumsum(0) - length_R
+    position_NL = start_N[:, None] + torch.arange(num_slots)
+    length_N1 = length_R[record_N][:, None]
+    assert bool((start_N < length_N1[:, 0]).all()), "a block begins within its record"
+
+    def at(position_NL: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean slot of each position, and whether the record has it."""
+        exists_NL = position_NL < length_N1
+        return (offset_R[record_N][:, None] + position_NL).where(exists_NL, 0), exists_NL
+
+    slot_NL, exists_NL = at(position_NL)
+    next_NL, has_next_NL = at(position_NL + 1)
+    # Behind the end of a record there is nothing to see: such slots are masked, too.
+    is_masked_NL = is_masked_NL | ~exists_NL
+    is_next_masked_NL = torch.cat(
+        [is_masked_NL[:, 1:], torch.zeros(num_blocks, 1, dtype=torch.bool)], dim=1
+    )
+    is_first_NL = torch.arange(num_slots).expand(num_blocks, -1) == 0
+    return Noisy(
+        ids_T=clean.ids_S[slot_NL].masked_fill(is_masked_NL, mask_id).flatten(),
+        block_T=torch.arange(num_blocks).repeat_interleave(num_slots),
+        record_T=record_N.repeat_interleave(num_slots),
+        position_T=position_NL.flatten(),
+        start_T=start_N.repeat_interleave(num_slots),
+        is_masked_T=is_masked_NL.flatten(),
+        target_T=clean.ids_S[next_NL].where(has_next_NL, PADDING).flatten(),
+        clean_T=slot_NL.flatten(),
+        is_drafted_T=(is_next_masked_NL & has_next_NL & ~is_first_NL).flatten(),
+    )
+
+
+def clean_visibility(clean: Clean) -> Tensor:
+    """(S, S) bool: a token sees its own record up to itself."""
+    same_SS = clean.record_S[:, None] == clean.record_S
+    return same_SS & (clean.position_S <= clean.position_S[:, None])
+
+
+def noisy_visibility(clean: Clean, noisy: Noisy) -> Tensor:
+    """(T, S + T) bool: a row sees its record before its block, and the rows of its block.
+
+    But a first row sees itself alone of these: what it predicts is the AR model's own next token
+    (`canvas` attention of `model.masks`).
+    """
+    sees_clean_TS = (noisy.record_T[:, None] == clean.record_S) & (
+        clean.position_S < noisy.start_T[:, None]
+    )
+    is_first_T = noisy.position_T == noisy.start_T
+    sees_noisy_TT = (noisy.block_T[:, None] == noisy.block_T) & (
+        ~is_first_T[:, None] | is_first_T[None, :]
+    )
+    return torch.cat([sees_clean_TS, sees_noisy_TT], dim=1)
