@@ -4,9 +4,10 @@ import pytest
 
 from tests.runs import SECRET, sample, score, write_run
 from training.cli import app
+from training.evaluation.kept import slim, without_paths
 from training.evaluation.records import RunError, read_run
-from training.evaluation.report import slim, write_report
-from training.evaluation.summary import summarize
+from training.evaluation.report import write_report
+from training.evaluation.summary import compare, summarize
 
 OURS, AR, RIVAL = "ours/exact", "ours/ar", "llama.cpp/ar"
 
@@ -19,13 +20,27 @@ def write_example(folder, **fields):
     return write_run(folder, names, samples=drafts + slow, scores=failed, **fields)
 
 
+def rows_of(page):
+    """Cells of each table row that begins with a contender, by contender, tables joined."""
+    rows = {}
+    for line in page.split("## Beside")[0].splitlines():
+        if line.startswith("| `"):
+            name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            rows.setdefault(name.strip("`"), []).extend(cells)
+    return rows
+
+
 def test_the_page_tells_everything(tmp_path):
     page = write_report([write_example(tmp_path / "run")], tmp_path / "out").read_text()
-    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line[:3] == "| `"}
-    assert "100.0 % (51.0–100.0)" in rows["`ours/exact`"]
-    assert "75.0 %" in rows["`llama.cpp/ar`"]
-    assert "`llama.cpp/ar` takes 3.00 times as long as `ours/exact`" in page
-    assert "McNemar p = 1" in page
+    rows = rows_of(page)
+    shares = ["100.0 % (51.0–100.0)", "100.0 %", "100.0 %", "100.0 %"]
+    times = ["2.00", "0.75", "5.0", "300 / 300", "100 / 200", "33.3", "50.0", "1.00"]
+    assert rows[OURS] == ["4", *shares, *times]
+    assert rows[RIVAL][1].startswith("75.0 %")
+    assert "`llama.cpp/ar` against `ours/exact`: takes 3.00 times as long" in page
+    assert "`llama.cpp/ar` against `ours/ar`: takes 3.00 times as long" in page
+    assert "; pass@1 -25.0 points (" in page
+    assert "; only it 0, only the other 1; McNemar p = 1)" in page
     assert "Qwen2.5-Coder-0.5B, AR" in page
     for told in ("abc1234", "ab" * 8, "cd" * 8, "cores 2", "2026-01-02", "--mode ar"):
         assert told in page, told
@@ -42,9 +57,10 @@ def test_the_same_runs_give_the_same_bytes(tmp_path):
 
 
 def test_without_drafts_there_is_no_histogram(tmp_path):
+    write_report([write_example(tmp_path / "drafts")], tmp_path / "out")
     write_report([write_run(tmp_path / "run", [AR])], tmp_path / "out")
     assert not (tmp_path / "out" / "accepted.svg").exists()
-    assert "drafted anything" in (tmp_path / "out" / "README.md").read_text()
+    assert "No contender drafts" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_mixed_run_is_marked(tmp_path):
@@ -64,8 +80,11 @@ def test_an_unfinished_run_says_so(tmp_path):
     page = write_report([run], tmp_path / "out").read_text()
     assert "Not finished: 3 of 4 tasks" in page
     (run / "scores.jsonl").unlink()
-    with pytest.raises(RunError, match="finished a task"):
+    told = "4 of 4 completions measured, 0 judged"
+    with pytest.raises(RunError, match=f"No run has finished a task.*{told}"):
         write_report([run], tmp_path / "out")
+    other = write_run(tmp_path / "other", [AR], set="multi-line")
+    assert f"- single-line: {told}" in write_report([run, other], tmp_path / "out").read_text()
 
 
 def test_runs_of_the_same_tasks_are_compared(tmp_path):
@@ -73,20 +92,83 @@ def test_runs_of_the_same_tasks_are_compared(tmp_path):
     later = write_example(tmp_path / "later")
     page = write_report([later, earlier], tmp_path / "out").read_text()
     assert "## Between runs" in page
-    assert "`llama.cpp/ar` takes 3.00 times as long as `ours/ar`" in page
+    told = "`llama.cpp/ar` against `ours/ar` in *single-line · 2026-01-01 00:00* (abc1234): "
+    assert told in page
+    assert page.index("2026-01-01") < page.index("2026-01-02")
+
+
+def test_a_run_that_is_stored_twice_counts_once(tmp_path):
+    run = write_example(tmp_path / "run")
+    page = write_report([run], tmp_path / "out").read_text()
+    both = [slim(run, tmp_path / "kept"), run]
+    assert write_report(both, tmp_path / "twice").read_text() == page
+
+
+def test_what_is_not_run_is_judged_by_exact_match(tmp_path):
+    untold = [score(f"task/{index}", AR, passed=None) for index in range(4)]
+    run = write_run(tmp_path / "run", [AR], scores=untold, set="holes:/home/ada/project")
+    page = write_report([run], tmp_path / "out").read_text()
+    assert "## holes:project" in page
+    assert "| n | exact match |" in page  # no column of pass@1
+    assert "/home/ada" not in page
+
+
+def test_a_run_with_the_least_that_a_header_may_hold(tmp_path):
+    run = write_run(tmp_path / "run", [AR], commits=(), command="", machine={})
+    page = write_report([run], tmp_path / "out").read_text()
+    assert "commit unknown" in page
+    assert "command unknown" in page
 
 
 def test_the_slim_form_has_the_figures_and_no_text(tmp_path):
     run = write_example(tmp_path / "run")
     thin = slim(run, tmp_path / "thin")
-    texts = [path.read_text() for path in thin.iterdir()]
     assert SECRET in (run / "samples.jsonl").read_text()
-    assert not any(SECRET in text or "/home/ada" in text for text in texts)
+    assert {path.name for path in thin.iterdir()} == {
+        *("run.json", "samples.jsonl.gz", "scores.jsonl.gz")
+    }
+    kept = repr(read_run(thin))
+    assert SECRET not in kept
+    assert "/home/ada" not in kept
     for name in (OURS, AR, RIVAL):
         assert summarize(read_run(thin), name) == summarize(read_run(run), name)
-    assert slim(thin, tmp_path / "thinner").exists()
-    again = tmp_path / "thinner" / "samples.jsonl"
-    assert again.read_text() == (thin / "samples.jsonl").read_text()
+    assert read_run(thin).scores == read_run(run).scores
+    thinner = slim(thin, tmp_path / "thinner")
+    for path in thin.iterdir():
+        assert path.read_bytes() == (thinner / path.name).read_bytes()
+
+
+def test_equal_texts_stay_equal_in_the_slim_form(tmp_path):
+    other = [sample("task/0", AR, completion="something else")]
+    run = write_run(tmp_path / "run", [OURS, AR], samples=other)
+    thin, whole = read_run(slim(run, tmp_path / "thin")), read_run(run)
+    assert compare((thin, OURS), (thin, AR)).same_text == 0.75
+    assert compare((thin, OURS), (whole, OURS)).passed.n == 4
+
+
+def test_a_whole_run_is_never_overwritten(tmp_path):
+    run = write_example(tmp_path / "run")
+    before = (run / "samples.jsonl").read_text()
+    with pytest.raises(RunError, match="name another folder"):
+        slim(run, run)
+    assert (run / "samples.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("seed-train evaluate x --data ../a/eval", "seed-train evaluate x --data eval"),
+        ("seed-train evaluate x --data=/home/ada/eval/", "seed-train evaluate x --data=eval"),
+        ("seed-train evaluate holes:~/code/it", "seed-train evaluate holes:it"),
+        (
+            "seed-train evaluate x --model Qwen/Qwen2.5",
+            "seed-train evaluate x --model Qwen/Qwen2.5",
+        ),
+    ],
+)
+def test_paths_are_cut_to_their_last_part(tmp_path, command, kept):
+    header = read_run(write_run(tmp_path, [AR], command=command)).header
+    assert without_paths(header).command == kept
 
 
 def test_the_command_finds_and_keeps_runs(tmp_path):
@@ -94,7 +176,7 @@ def test_the_command_finds_and_keeps_runs(tmp_path):
     words = ["report", tmp_path / "runs", "--out", tmp_path / "out", "--keep", tmp_path / "kept"]
     app([str(word) for word in words], result_action="return_value")
     assert (tmp_path / "out" / "README.md").exists()
-    assert SECRET not in (tmp_path / "kept" / "one" / "samples.jsonl").read_text()
+    assert SECRET not in repr(read_run(tmp_path / "kept" / "one"))
     with pytest.raises(RunError, match="no stored runs"):
         app(["report", str(tmp_path / "out")], result_action="return_value")
 

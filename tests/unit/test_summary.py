@@ -66,13 +66,48 @@ def test_two_contenders_side_by_side(tmp_path):
     failed += [score("task/2", OURS, passed=False)]
     run = read_run(write_run(tmp_path, [OURS, RIVAL], samples=slow, scores=failed))
     told = compare((run, OURS), (run, RIVAL))
-    assert told.time_ratio == pytest.approx((500 / 300 + 3) / 2)
-    assert told.time_ratio_interval == (pytest.approx(5 / 3), pytest.approx(3))
-    assert told.decode_ratio == pytest.approx(3)
+    assert told.time_ratio.median == pytest.approx((500 / 300 + 3) / 2)
+    assert told.time_ratio.interval is None  # four tasks cannot tell 95 %
+    assert told.decode_ratio.median == pytest.approx(3)
+    assert told.p50_ratio == pytest.approx(700 / 300)
+    assert told.tokens_per_second_ratio == pytest.approx(1200 / 2800)
+    assert told.n == 4
     assert told.same_text == 0.5
     assert (told.passed.only_first, told.passed.only_second) == (2, 1)
     assert told.passed.difference == pytest.approx(-25)
     assert told.record()["passed"]["p_value"] == pytest.approx(1.0)
+
+
+def test_the_interval_of_a_ratio_holds_whatever_the_distribution(tmp_path):
+    slow = [sample(f"task/{i}", RIVAL, total_ms=300.0 * (i + 1)) for i in range(10)]
+    run = read_run(write_run(tmp_path, [OURS, RIVAL], num_tasks=10, samples=slow))
+    ratio = compare((run, OURS), (run, RIVAL)).time_ratio
+    assert ratio.median == pytest.approx(5.5)
+    # P(Binomial(10, 1/2) <= 1) = 1.1 %, <= 2 = 5.5 %: the second and the ninth of ten.
+    assert ratio.interval == (pytest.approx(2), pytest.approx(9))
+
+
+def test_errors_fail_and_have_no_time(tmp_path):
+    broken = {"stop": "error: it died", "tokens": 0, "forwards": 0, "completion": ""}
+    lost = [sample("task/0", OURS, total_ms=0.0, prefill_ms=0.0, **broken)]
+    failed = [score("task/0", OURS, passed=False, outcome="error", exact=False, similarity=0.0)]
+    run = read_run(write_run(tmp_path, [OURS, RIVAL], samples=lost, scores=failed))
+    summary = summarize(run, OURS)
+    assert (summary.n, summary.errors, summary.pass_rate) == (4, 1, 0.75)
+    assert (summary.p50_ms, summary.prefill_p50_ms, summary.decode_p50_ms) == (300, 100, 200)
+    assert summary.ended_by_itself == 0.75
+    assert compare((run, OURS), (run, RIVAL)).time_ratio.median == 1
+
+
+def test_nobody_answers(tmp_path):
+    broken = {"stop": "error: it died", "total_ms": 0.0, "tokens": 0, "forwards": 0}
+    lost = [sample(f"task/{i}", name, **broken) for i in range(4) for name in (OURS, RIVAL)]
+    run = read_run(write_run(tmp_path, [OURS, RIVAL], samples=lost))
+    record = summarize(run, OURS).record()
+    assert record["errors"] == 4
+    assert [record[key] for key in ("p50_ms", "p95_ms", "tokens_per_second")] == [None] * 3
+    told = compare((run, OURS), (run, RIVAL))
+    assert (told.time_ratio, told.decode_ratio, told.tokens_per_second_ratio) == (None, None, None)
 
 
 def test_two_runs_are_compared_on_what_both_have(tmp_path):

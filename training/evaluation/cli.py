@@ -20,9 +20,10 @@ from sampler.messages import Mode
 from training.evaluation.engines import EngineName, EngineSpec
 from training.evaluation.evaluate import Entry, Progress, evaluate, run_folder
 from training.evaluation.holes import punch_holes
+from training.evaluation.kept import slim
 from training.evaluation.perplexity import measure_perplexity
 from training.evaluation.records import Run, RunError
-from training.evaluation.report import slim, write_report
+from training.evaluation.report import write_report
 from training.evaluation.sandbox import describe
 from training.evaluation.sets import SETS, SetAbsentError, load_set, sample
 from training.evaluation.summary import compare, summarize

@@ -2,9 +2,11 @@
 
 A run is a folder: `run.json` (`Header`), `samples.jsonl` (`Sample`, in the order of measurement)
 and `scores.jsonl` (`Score`). Lines are appended and flushed one by one, so that a killed run goes
-on where it was; half a line at the end is dropped. Knows neither engines nor sets.
+on where it was; half a line at the end is dropped. A run that is kept for later comparisons has its
+lines in `samples.jsonl.gz` and `scores.jsonl.gz`. Knows neither engines nor sets.
 """
 
+import gzip
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,10 +140,21 @@ class Lines:
     def extend(self, records: Iterable[Sample | Score]) -> None:
         """Write many lines at once."""
         with self._path.open("a", encoding="utf-8") as file:
-            for record in records:
-                file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+            file.writelines(map(_line, records))
             file.flush()
             os.fsync(file.fileno())
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Store a whole run, compressed; the same run gives the same bytes."""
+    write_header(folder, run.header)
+    parts: Mapping[str, Iterable[Sample | Score]] = {
+        "samples": run.samples.values(),
+        "scores": run.scores.values(),
+    }
+    for name, records in parts.items():
+        packed = gzip.compress("".join(map(_line, records)).encode(), mtime=0)
+        (folder / f"{name}.jsonl.gz").write_bytes(packed)
 
 
 def read_run(folder: Path) -> Run:
@@ -165,8 +178,18 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def _line(record: Sample | Score) -> str:
+    return json.dumps(asdict(record), ensure_ascii=False) + "\n"
+
+
 def _read_lines(path: Path, cls: type[_Record]) -> Sequence[_Record]:
-    if not path.exists():
+    packed = path.with_name(f"{path.name}.gz")
+    if path.exists():
+        content = path.read_bytes()
+    elif packed.exists():
+        content = gzip.decompress(packed.read_bytes())
+    else:
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    # Other characters end lines in Unicode, too, but none of ours.
+    lines = content.decode().split("\n")
     return [_converter.structure(json.loads(line), cls) for line in lines[:-1]]

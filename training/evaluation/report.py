@@ -3,187 +3,257 @@
 Knows neither engines nor sets.
 """
 
-import hashlib
-import shlex
-from collections import defaultdict
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from training.evaluation.kept import without_paths
+from training.evaluation.markdown import NONE, both, grid, listed, number, share, table
 from training.evaluation.plots import plot_accepted, plot_quality
-from training.evaluation.published import QUALITY, SPEED, Published
-from training.evaluation.records import Lines, Run, RunError, read_run, write_header
-from training.evaluation.summary import Comparison, Summary, common_tasks, compare, summarize
+from training.evaluation.published import QUALITY, SPEED
+from training.evaluation.records import Contender, Run, RunError, read_run
+from training.evaluation.scores import Paired
+from training.evaluation.summary import (
+    Comparison,
+    Ratio,
+    Summary,
+    common_tasks,
+    compare,
+    summarize,
+)
 
-_HASHED = "sha256:"
+
+@dataclass(frozen=True)
+class _Told:
+    """A run with its figures."""
+
+    run: Run
+    title: str
+    """The set, and what tells it from other runs of the set."""
+    summaries: Mapping[str, Summary]
+    """By contender."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.summaries)
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
     """Write `out/README.md` and its plots; returns the page.
 
     Args:
-        folders: stored runs, whole or slim, finished or not.
+        folders: stored runs, whole or kept, finished or not. One that is stored twice counts once.
         out: folder of the page; files in it are replaced.
 
     Raises:
         RunError: if a folder holds no run, or none holds a finished task.
         MissingExtraError: without the extra `train`.
     """
-    runs = [run for run in map(read_run, folders) if common_tasks(run)]
-    if not runs:
-        raise RunError("None of these runs has finished a task that can be reported.")
-    runs.sort(key=lambda run: (run.header.set, run.header.started))
+    runs = _read(folders)
+    titles = _titles(runs)
+    told = [
+        _Told(run, title, {name: summarize(run, name) for name in _names(run)})
+        for run, title in zip(runs, titles, strict=True)
+        if common_tasks(run)
+    ]
+    missing = [
+        f"- {title}: {_progress(run)}"
+        for run, title in zip(runs, titles, strict=True)
+        if not common_tasks(run)
+    ]
+    if not told:
+        raise RunError("No run has finished a task that can be reported. " + " ".join(missing)[2:])
     out.mkdir(parents=True, exist_ok=True)
-    summaries = [[summarize(run, name) for name in _names(run)] for run in runs]
-    by_set = {_title(run): own for run, own in zip(runs, summaries, strict=True)}
-    plot_quality(by_set, "tokens_per_forward", out / "quality-tokens-per-forward.svg")
-    plot_quality(by_set, "p50_ms", out / "quality-milliseconds.svg")
-    accepted = dict(_accepted(runs))
+    plot_quality(_points(told), "tokens_per_forward", out / "quality-tokens-per-forward.svg")
+    plot_quality(_points(told), "p50_ms", out / "quality-milliseconds.svg")
+    accepted = _accepted(told)
+    histogram = out / "accepted.svg"
+    histogram.unlink(missing_ok=True)
     if accepted:
-        plot_accepted(accepted, out / "accepted.svg")
-    page = out / "README.md"
+        plot_accepted(accepted, histogram)
     sections = [
         "# Evaluation",
-        "Written by `seed-train report`. Engines that were measured in one run took turns at every "
-        "task; nothing was cached between two completions. Intervals are 95 %.",
-        *(
-            part
-            for run, own in zip(runs, summaries, strict=True)
-            for part in _run_section(run, own)
-        ),
-        *_across(runs),
+        "Written by `seed-train report`. Contenders of one run took turns at every task, and "
+        "nothing was kept from one completion to the next. Only tasks that all contenders of a run "
+        "have finished count. Intervals are 95 %. Tokens per forward count the forwards behind "
+        "prefill, which gives the first token: one token a forward comes out a little above 1.",
+        *(part for each in told for part in _run_section(each)),
+        *(["## Not reported", "\n".join(missing)] if missing else []),
+        *_across(told),
         "## Quality and cost",
+        "Up is better. Bars are intervals of pass@1.",
         "![Quality against tokens per forward](quality-tokens-per-forward.svg)",
         "![Quality against milliseconds](quality-milliseconds.svg)",
-        *_accepted_section(bool(accepted)),
-        *_published_section(runs, summaries),
-        *_reproduction(runs),
+        "## Accepted drafts",
+        "![Accepted drafts of a block](accepted.svg)" if accepted else "No contender drafts.",
+        *_published_section(told),
+        *_reproduction(told),
     ]
+    page = out / "README.md"
     page.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     return page
 
 
-def slim(folder: Path, out: Path) -> Path:
-    """Store a run again without any text of benchmarks or completions; returns `out`.
-
-    A completion is replaced by its checksum: equal texts stay equal, so that all figures and all
-    comparisons with later runs remain possible, and no benchmark gets into a repository. The data
-    folder's path is left out, too.
-
-    Raises:
-        RunError: if the folder holds no run.
-    """
-    run = read_run(folder)
-    header = run.header
-    source = Path(header.source)
-    header = replace(header, source=source.name, command=_without_folder(header.command))
-    write_header(out, header)
-    for name in ("samples.jsonl", "scores.jsonl"):
-        (out / name).unlink(missing_ok=True)
-    Lines(out / "samples.jsonl").extend(
-        replace(sample, completion=_hashed(sample.completion)) for sample in run.samples.values()
-    )
-    Lines(out / "scores.jsonl").extend(run.scores.values())
-    return out
-
-
-def _without_folder(command: str) -> str:
-    words = shlex.split(command)
-    for index, word in enumerate(words[:-1]):
-        if word == "--data":
-            words[index + 1] = "DIR"
-    return shlex.join(words)
-
-
-def _hashed(text: str) -> str:
-    if text.startswith(_HASHED):
-        return text
-    return _HASHED + hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
+def _read(folders: Sequence[Path]) -> list[Run]:
+    """By set and time; of a run that is stored twice, the one that got further."""
+    runs: dict[tuple[str, ...], Run] = {}
+    for folder in folders:
+        run = read_run(folder)
+        run = Run(without_paths(run.header), run.samples, run.scores)
+        header = run.header
+        key = (header.set, header.started, header.data_sha256, header.command, *_names(run))
+        if key not in runs or len(run.scores) > len(runs[key].scores):
+            runs[key] = run
+    return [runs[key] for key in sorted(runs)]
 
 
 def _names(run: Run) -> list[str]:
     return [contender.name for contender in run.header.contenders]
 
 
-def _title(run: Run) -> str:
-    """The set, and what tells runs of the same set apart."""
-    layouts = {contender.layout for contender in run.header.contenders}
-    is_sample = run.header.limit is not None
-    parts = [run.header.set, f"{len(run.header.task_ids)} tasks" if is_sample else ""]
-    return " · ".join(filter(None, [*parts, " and ".join(sorted(layouts - {"spm"}))]))
-
-
-def _run_section(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
-    yield f"## {_title(run)}"
-    done, total = len(common_tasks(run)), len(run.header.task_ids)
-    if done < total:
-        yield f"**Not finished: {done} of {total} tasks.**"
-    rows = [
-        [
-            f"`{s.contender.name}`",
-            str(s.n),
-            _share(s.pass_rate, s.pass_interval),
-            _share(s.exact_match),
-            _share(s.edit_similarity),
-            _number(s.tokens_per_forward, 2),
-            _number(s.accepted_per_block, 2),
-            f"{s.p50_ms:.0f} / {s.p95_ms:.0f}",
-            f"{s.prefill_p50_ms:.0f} / {s.decode_p50_ms:.0f}",
-            _number(s.tokens_per_second, 1),
-            _number(s.decode_tokens_per_second, 1),
-            _share(s.ended_by_itself),
-            f"{s.memory_mib / 1024:.2f}",
-        ]
-        for s in summaries
+def _titles(runs: Sequence[Run]) -> list[str]:
+    """The set of each, with size and layout if they are special, and the time if those agree."""
+    titles = []
+    for run in runs:
+        layouts = {contender.layout for contender in run.header.contenders} - {"spm"}
+        size = f"{len(run.header.task_ids):,} tasks" if run.header.limit is not None else ""
+        titles.append(
+            " · ".join(filter(None, [run.header.set, size, " and ".join(sorted(layouts))]))
+        )
+    counts = Counter(titles)
+    return [
+        f"{title} · {_time(run)}" if counts[title] > 1 else title
+        for run, title in zip(runs, titles, strict=True)
     ]
-    yield _table(
-        [
-            *("", "n", "pass@1", "exact match", "edit similarity", "tokens / forward"),
-            *("accepted / block", "ms p50 / p95", "prefill / decode ms p50", "tokens/s"),
-            *("tokens/s, decode", "ended by itself", "GiB"),
-        ],
-        rows,
+
+
+def _progress(run: Run) -> str:
+    keys = [(task_id, name) for task_id in run.header.task_ids for name in _names(run)]
+    completed = sum(key in run.samples for key in keys)
+    judged = sum(key in run.scores for key in keys)
+    return f"{completed:,} of {len(keys):,} completions measured, {judged:,} judged."
+
+
+def _labels(told: Sequence[_Told]) -> Iterator[tuple[_Told, str, str]]:
+    """Each run, each contender in it, and how a plot of all runs of its set names it."""
+    counts = Counter(each.run.header.set for each in told)
+    for each in told:
+        name = each.run.header.set
+        suffix = each.title[len(name) :].replace(" · ", ", ") if counts[name] > 1 else ""
+        for contender in each.names:
+            yield each, contender, f"{contender}{suffix}"
+
+
+def _points(told: Sequence[_Told]) -> Mapping[str, Mapping[str, Summary]]:
+    by_set: dict[str, dict[str, Summary]] = defaultdict(dict)
+    for each, name, label in _labels(told):
+        by_set[each.run.header.set][label] = each.summaries[name]
+    return by_set
+
+
+def _accepted(told: Sequence[_Told]) -> Mapping[str, Mapping[str, list[int]]]:
+    by_set: dict[str, dict[str, list[int]]] = defaultdict(dict)
+    for each, name, label in _labels(told):
+        samples = (each.run.samples[task_id, name] for task_id in common_tasks(each.run))
+        accepted = [count for sample in samples for count in sample.accepted]
+        if accepted:
+            by_set[each.run.header.set][label] = accepted
+    return by_set
+
+
+def _run_section(told: _Told) -> Iterator[str]:
+    yield f"## {told.title}"
+    done, total = len(common_tasks(told.run)), len(told.run.header.task_ids)
+    if done < total:
+        yield f"**Not finished: {done:,} of {total:,} tasks.** {_progress(told.run)}"
+    summaries = told.summaries.values()
+    yield table(
+        [f"`{own.contender.name}`" for own in summaries],
+        {
+            "n": [f"{own.n:,}" for own in summaries],
+            "errors": [str(own.errors or NONE) for own in summaries],
+            "pass@1": [share(own.pass_rate, own.pass_interval) for own in summaries],
+            "exact match": [share(own.exact_match) for own in summaries],
+            "edit similarity": [share(own.edit_similarity) for own in summaries],
+            "parses": [share(own.parses) for own in summaries],
+            "ended by itself": [share(own.ended_by_itself) for own in summaries],
+        },
     )
-    first, *others = _names(run)
-    lines = [_told(compare((run, first), (run, other))) for other in others]
+    yield table(
+        [f"`{own.contender.name}`" for own in summaries],
+        {
+            "tokens / forward": [number(own.tokens_per_forward, 2) for own in summaries],
+            "accepted / block": [number(own.accepted_per_block, 2) for own in summaries],
+            "forwards / task": [number(own.forwards, 1) for own in summaries],
+            "ms p50 / p95": [both(own.p50_ms, own.p95_ms) for own in summaries],
+            "prefill / decode ms p50": [
+                both(own.prefill_p50_ms, own.decode_p50_ms) for own in summaries
+            ],
+            "tokens/s": [number(own.tokens_per_second, 1) for own in summaries],
+            "decode tokens/s": [number(own.decode_tokens_per_second, 1) for own in summaries],
+            "GiB": [number(own.memory_mib / 1024, 2) for own in summaries],
+        },
+    )
+    lines = [
+        f"- {_compared(compare((told.run, first), (told.run, second)))}"
+        for first, second in itertools.combinations(told.names, 2)
+    ]
     if lines:
         yield "\n".join(lines)
 
 
-def _told(comparison: Comparison) -> str:
-    """A comparison in words."""
-    first, second = f"`{comparison.first}`", f"`{comparison.second}`"
-    low, high = comparison.time_ratio_interval
-    words = [
-        f"{second} takes {comparison.time_ratio:.2f} times as long as {first} "
-        f"({low:.2f} to {high:.2f}, median of the tasks)"
-    ]
+def _compared(comparison: Comparison, since: str = "") -> str:
+    """A comparison in words; `since` says from which run the first is, if not from this one."""
+    words = []
+    if comparison.time_ratio is not None:
+        words.append(f"takes {_times(comparison.time_ratio)} as long")
     if comparison.decode_ratio is not None:
-        words.append(f"behind prefill {comparison.decode_ratio:.2f} times")
+        words.append(f"{_times(comparison.decode_ratio)} behind prefill")
+    if comparison.tokens_per_second_ratio is not None:
+        words.append(f"gives {comparison.tokens_per_second_ratio:.2f} times the tokens/s")
     if comparison.passed is not None:
-        paired = comparison.passed
-        begin, end = paired.interval
-        words.append(
-            f"pass@1 {paired.difference:+.1f} points ({begin:+.1f} to {end:+.1f}; only {first} "
-            f"passes {paired.only_first}, only {second} {paired.only_second}; "
-            f"McNemar p = {paired.p_value:.2g})"
-        )
-    words.append(f"same text in {_share(comparison.same_text)}")
-    return f"- {'; '.join(words)}."
+        words.append(f"pass@1 {_difference(comparison.passed)}")
+    elif comparison.exact is not None:
+        words.append(f"exact match {_difference(comparison.exact)}")
+    words.append(f"same text in {share(comparison.same_text)} of {comparison.n:,} tasks")
+    return f"`{comparison.second}` against `{comparison.first}`{since}: {'; '.join(words)}."
 
 
-def _across(runs: Sequence[Run]) -> Iterator[str]:
+def _times(ratio: Ratio) -> str:
+    if ratio.interval is None:
+        return f"{ratio.median:.2f} times"
+    low, high = ratio.interval
+    return f"{ratio.median:.2f} times ({low:.2f} to {high:.2f})"
+
+
+def _difference(paired: Paired) -> str:
+    low, high = paired.interval
+    return (
+        f"{paired.difference:+.1f} points ({low:+.1f} to {high:+.1f}; only it "
+        f"{paired.only_second}, only the other {paired.only_first}; "
+        f"McNemar p = {paired.p_value:.2g})"
+    )
+
+
+def _across(told: Sequence[_Told]) -> Iterator[str]:
     """Runs of the same tasks beside the first of them: what has changed since."""
-    by_data: dict[tuple[str, str], list[Run]] = defaultdict(list)
-    for run in runs:
-        by_data[run.header.set, run.header.data_sha256].append(run)
+    by_data: dict[str, list[_Told]] = defaultdict(list)
+    for each in told:
+        by_data[each.run.header.data_sha256].append(each)
     lines = []
-    for (name, _), same in by_data.items():
-        base = (same[0], _names(same[0])[0])
-        for run in same[1:]:
-            if set(common_tasks(run)) & set(common_tasks(base[0])):
-                told = (_told(compare(base, (run, other))) for other in _names(run))
-                lines += [f"{line} ({name}, {_when(base[0])} and {_when(run)})" for line in told]
+    for same in by_data.values():
+        base, *others = sorted(same, key=lambda each: each.run.header.started)
+        for other in others:
+            if not set(common_tasks(base.run)) & set(common_tasks(other.run)):
+                continue
+            since = f" in {_run_name(base)}"
+            lines += [
+                f"- {_run_name(other)}: "
+                + _compared(compare((base.run, base.names[0]), (other.run, name)), since)
+                for name in other.names
+            ]
     if lines:
         yield "## Between runs"
         yield (
@@ -193,105 +263,108 @@ def _across(runs: Sequence[Run]) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _accepted(runs: Sequence[Run]) -> Iterator[tuple[str, list[int]]]:
-    for run in runs:
-        for name in _names(run):
-            accepted = [
-                count
-                for task_id in common_tasks(run)
-                for count in run.samples[task_id, name].accepted
-            ]
-            if accepted:
-                yield f"{name}, {_title(run)}", accepted
+def _run_name(told: _Told) -> str:
+    return f"*{told.title}* ({', '.join(told.run.header.commits) or 'commit unknown'})"
 
 
-def _accepted_section(has_plot: bool) -> Iterator[str]:
-    yield "## Accepted drafts"
-    if has_plot:
-        yield "![Accepted drafts of a block](accepted.svg)"
-    else:
-        yield "No contender drafted anything."
-
-
-def _published_section(
-    runs: Sequence[Run], summaries: Sequence[Sequence[Summary]]
-) -> Iterator[str]:
+def _published_section(told: Sequence[_Told]) -> Iterator[str]:
     yield "## Beside published figures"
     yield (
         "What others report was measured by them, with their prompts, on their machines: it says "
-        "where we stand, not who is faster."
+        "where we stand, not who is faster. Pass@1 only."
     )
-    sets = {run.header.set for run in runs}
+    sets = list(dict.fromkeys(each.run.header.set for each in told))
+    rows = []
+    for name in sets:
+        rows += [
+            [
+                each.title,
+                f"`{own.contender.name}`, {own.contender.model}",
+                share(own.pass_rate, own.pass_interval),
+                "here",
+            ]
+            for each in told
+            for own in each.summaries.values()
+            if each.run.header.set == name and own.pass_rate is not None
+        ]
+        rows += [
+            [name, entry.model, f"{entry.pass_rate:.1f} %", entry.source]
+            for entry in QUALITY
+            if entry.set == name
+        ]
+    if rows:
+        yield grid(["set", "model", "pass@1", "source"], rows)
     rows = [
         [
-            _title(run),
-            f"`{own.contender.name}`, {own.contender.model}",
-            f"pass@1 {_share(own.pass_rate)}",
-            "measured here",
+            f"`{own.contender.name}`, {each.title}",
+            number(own.decode_tokens_per_second, 1),
+            _against_ar(each, own),
+            str(each.run.header.machine.get("cpu", "not told")),
+            "here, prefill left out",
         ]
-        for run, all_own in zip(runs, summaries, strict=True)
-        for own in all_own
-        if own.pass_rate is not None
+        for each in told
+        for own in each.summaries.values()
     ]
-    rows += [_published_row(entry) for entry in QUALITY if entry.set in sets]
-    rows += [_published_row(entry) for entry in SPEED]
-    yield _table(["", "model", "figure", "source"], rows)
+    rows += [
+        [
+            entry.model,
+            entry.tokens_per_second or NONE,
+            entry.against_ar or NONE,
+            entry.machine,
+            entry.source,
+        ]
+        for entry in SPEED
+    ]
+    yield grid(["model", "tokens/s", "times an AR model", "machine", "source"], rows)
 
 
-def _published_row(entry: Published) -> list[str]:
-    return [entry.set, entry.model, entry.figure, entry.source]
+def _against_ar(told: _Told, own: Summary) -> str:
+    """Against the fastest of the run that decodes one by one."""
+    rivals = [
+        other.decode_tokens_per_second or 0.0
+        for other in told.summaries.values()
+        if other.contender.mode == "ar"
+    ]
+    if own.contender.mode == "ar" or not any(rivals) or own.decode_tokens_per_second is None:
+        return NONE
+    return f"{own.decode_tokens_per_second / max(rivals):.2f}"
 
 
-def _reproduction(runs: Sequence[Run]) -> Iterator[str]:
+def _reproduction(told: Sequence[_Told]) -> Iterator[str]:
     yield "## How to measure it again"
-    for run in runs:
-        header = run.header
-        lines = [f"**{_title(run)}**, {header.started}", f"- `{header.command}`"]
-        mark = ""
-        if len(header.commits) > 1:
-            mark = " (continued with other code: more than one commit)"
-        elif header.commits[0].endswith("-dirty"):
-            mark = " (with local changes)"
-        lines.append(f"- commit {', '.join(header.commits)}{mark}; seed {header.seed}")
-        lines.append(f"- data {header.data_sha256[:16]}, {Path(header.source).name}")
-        lines.append(f"- machine: {_listed(header.machine)}")
+    for each in told:
+        header = each.run.header
+        lines = [
+            f"- `{header.command}`" if header.command else "- command unknown",
+            f"- commit {_commits(each.run)}; seed {header.seed}",
+            f"- data {header.data_sha256[:16]}, {header.source}",
+            f"- machine: {listed(header.machine)}",
+        ]
+        settings: dict[str, list[str]] = defaultdict(list)
         for contender in header.contenders:
-            adapter = contender.adapter_sha256
-            lines.append(
-                f"- `{contender.name}`: {contender.model}, sha256 {contender.model_sha256[:16]}, "
-                f"adapter {adapter[:16] if adapter else 'none'}, {_listed(contender.settings)}"
-            )
-        yield "\n".join([lines[0], "", *lines[1:]])
+            settings[_settings(contender)].append(f"`{contender.name}`")
+        lines += [f"- {', '.join(names)}: {told}" for told, names in settings.items()]
+        yield "\n".join([f"**{each.title}**, started {_time(each.run)} UTC", "", *lines])
 
 
-def _listed(record: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"{key} ({_listed(value)})" if isinstance(value, Mapping) else f"{key} {_plain(value)}"
-        for key, value in record.items()
+def _settings(contender: Contender) -> str:
+    adapter = contender.adapter_sha256
+    return (
+        f"{contender.model}, sha256 {contender.model_sha256[:16]}, "
+        f"adapter {adapter[:16] if adapter else 'none'}, layout {contender.layout}, "
+        f"{listed(contender.settings) or 'settings unknown'}"
     )
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(map(str, value))
-    return str(value)
+def _commits(run: Run) -> str:
+    commits = run.header.commits or ("unknown",)
+    marks = []
+    if len(commits) > 1:
+        marks.append("continued with other code: more than one commit")
+    if any(commit.endswith("-dirty") for commit in commits):
+        marks.append("with local changes")
+    return ", ".join(commits) + (f" **({'; '.join(marks)})**" if marks else "")
 
 
-def _when(run: Run) -> str:
-    return f"{run.header.started[:10]} {run.header.commits[0]}"
-
-
-def _share(value: float | None, interval: tuple[float, float] | None = None) -> str:
-    if value is None:
-        return "–"
-    told = f"{100 * value:.1f} %"
-    return told if interval is None else f"{told} ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def _time(run: Run) -> str:
+    return run.header.started[:16].replace("T", " ")

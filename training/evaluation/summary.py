@@ -1,29 +1,36 @@
 """Figures of a run: one contender's own, and two contenders beside each other.
 
 Pure. Only tasks that every contender of a run has finished count, so that a run that was stopped
-in the middle compares like with like.
+in the middle compares like with like. A completion that ended in an error counts as a failure, and
+its time, of which there is none, is left out.
 """
 
 import math
-import random
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.evaluation.records import Contender, Run, Sample
-from training.evaluation.scores import Paired, mcnemar, percentile, proportion_interval
-
-_NUM_RESAMPLES = 1000
+from training.evaluation.records import Contender, Run, RunError, Sample
+from training.evaluation.scores import (
+    MissingExtraError,
+    Paired,
+    mcnemar,
+    percentile,
+    proportion_interval,
+)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One contender in one run. Shares are in [0, 1], None where nothing was told."""
+    """One contender in one run. Shares are in [0, 1], times in milliseconds; None where nothing was
+    told."""
 
     set: str
     contender: Contender
     n: int
+    errors: int
+    """Tasks among them to which there was no answer."""
     pass_rate: float | None
     pass_interval: tuple[float, float] | None
     """95 %, Wilson."""
@@ -31,16 +38,19 @@ class Summary:
     edit_similarity: float | None
     parses: float | None
     ended_by_itself: float
-    """Share of completions that the model or the syntax ended, not a limit."""
+    """Share of completions that the model, the syntax or the end of the one line ended, not a
+    limit."""
     tokens: int
     forwards: float
     """Mean per task, without prefill."""
     tokens_per_forward: float | None
+    """Above 1 even for an engine that decodes one by one: prefill gives the first token."""
     accepted_per_block: float | None
-    prefill_p50_ms: float
-    decode_p50_ms: float
-    p50_ms: float
-    p95_ms: float
+    prefill_p50_ms: float | None
+    decode_p50_ms: float | None
+    """What comes after prefill."""
+    p50_ms: float | None
+    p95_ms: float | None
     tokens_per_second: float | None
     """Of the whole answer, prefill included."""
     decode_tokens_per_second: float | None
@@ -52,6 +62,7 @@ class Summary:
         return {
             "set": self.set,
             "n": self.n,
+            "errors": self.errors,
             "pass@1": self.pass_rate,
             "pass@1_interval": self.pass_interval,
             "exact_match": self.exact_match,
@@ -79,29 +90,36 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """Median over the tasks of the second's figure divided by the first's."""
+
+    median: float
+    interval: tuple[float, float] | None
+    """95 %, from order statistics, so whatever the distribution; None for fewer than 6 tasks."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two contenders on the same tasks; times are those of the second over those of the first."""
 
     first: str
     second: str
+    n: int
     passed: Paired | None
     exact: Paired | None
     same_text: float
     """Share of tasks where both wrote the same."""
-    time_ratio: float
-    """Median over the tasks of total milliseconds; above 1 the first is faster."""
-    time_ratio_interval: tuple[float, float]
-    """95 % of the median, from resampled tasks (percentile bootstrap)."""
-    decode_ratio: float | None
+    time_ratio: Ratio | None
+    """Of total milliseconds, task by task; above 1 the first is faster."""
+    decode_ratio: Ratio | None
     """The same of what comes after prefill, where both had something to decode."""
+    p50_ratio: float | None
+    """Of the median milliseconds of each."""
+    tokens_per_second_ratio: float | None
 
     def record(self) -> dict[str, Any]:
         """As plain data."""
-        fields = vars(self)
-        return {
-            key: vars(value) if isinstance(value, Paired) else value
-            for key, value in fields.items()
-        }
+        return asdict(self)
 
 
 def common_tasks(run: Run) -> list[str]:
@@ -118,22 +136,25 @@ def summarize(run: Run, name: str) -> Summary:
     """Figures of one contender.
 
     Raises:
-        ValueError: if there is no task that all contenders have finished.
+        RunError: if there is no task that all contenders have finished.
+        MissingExtraError: without the extra `train`.
     """
     task_ids = common_tasks(run)
     if not task_ids:
-        raise ValueError(f"The run of {run.header.set} holds no task that is finished.")
+        raise RunError(f"The run of {run.header.set} holds no task that is finished.")
     samples = [run.samples[task_id, name] for task_id in task_ids]
     scores = [run.scores[task_id, name] for task_id in task_ids]
     passed = [score.passed for score in scores if score.passed is not None]
-    total_ms = [sample.total_ms for sample in samples]
-    decode_ms = [_decode_ms(sample) for sample in samples]
+    answered = [sample for sample in samples if _is_answered(sample)]
+    total_ms = [sample.total_ms for sample in answered]
+    decode_ms = [_decode_ms(sample) for sample in answered]
     tokens = sum(sample.tokens for sample in samples)
     accepted = [count for sample in samples for count in sample.accepted]
     return Summary(
         set=run.header.set,
         contender=next(c for c in run.header.contenders if c.name == name),
         n=len(task_ids),
+        errors=len(samples) - len(answered),
         pass_rate=_mean(passed),
         pass_interval=proportion_interval(sum(passed), len(passed)) if passed else None,
         exact_match=_mean([score.exact for score in scores]),
@@ -144,10 +165,10 @@ def summarize(run: Run, name: str) -> Summary:
         forwards=statistics.mean(sample.forwards for sample in samples),
         tokens_per_forward=_ratio(tokens, sum(sample.forwards for sample in samples)),
         accepted_per_block=_mean(accepted),
-        prefill_p50_ms=statistics.median(sample.prefill_ms for sample in samples),
-        decode_p50_ms=statistics.median(decode_ms),
-        p50_ms=statistics.median(total_ms),
-        p95_ms=percentile(total_ms, 0.95),
+        prefill_p50_ms=_percentile([sample.prefill_ms for sample in answered], 0.5),
+        decode_p50_ms=_percentile(decode_ms, 0.5),
+        p50_ms=_percentile(total_ms, 0.5),
+        p95_ms=_percentile(total_ms, 0.95),
         tokens_per_second=_ratio(1000 * tokens, sum(total_ms)),
         decode_tokens_per_second=_ratio(1000 * tokens, sum(decode_ms)),
         memory_mib=max(sample.memory_mib for sample in samples),
@@ -163,25 +184,33 @@ def compare(first: tuple[Run, str], second: tuple[Run, str]) -> Comparison:
         second: likewise.
 
     Raises:
-        ValueError: if they have no task in common.
+        RunError: if they have no task in common.
+        MissingExtraError: without the extra `train`.
     """
     task_ids = sorted(set(common_tasks(first[0])) & set(common_tasks(second[0])))
     if not task_ids:
-        raise ValueError(f"{first[1]} and {second[1]} have no finished task in common.")
+        raise RunError(f"{first[1]} and {second[1]} have no finished task in common.")
     ones = [first[0].samples[task_id, first[1]] for task_id in task_ids]
     others = [second[0].samples[task_id, second[1]] for task_id in task_ids]
     pairs = list(zip(ones, others, strict=True))
-    ratios = [b.total_ms / a.total_ms for a, b in pairs if a.total_ms and b.total_ms]
-    decode = [_decode_ms(b) / _decode_ms(a) for a, b in pairs if a.forwards and b.forwards]
+    answered = [(a, b) for a, b in pairs if _is_answered(a) and _is_answered(b)]
+    firsts, seconds = [a for a, _ in answered], [b for _, b in answered]
     return Comparison(
         first=first[1],
         second=second[1],
+        n=len(pairs),
         passed=_paired(first, second, task_ids, "passed"),
         exact=_paired(first, second, task_ids, "exact"),
         same_text=sum(a.completion == b.completion for a, b in pairs) / len(pairs),
-        time_ratio=statistics.median(ratios) if ratios else math.nan,
-        time_ratio_interval=_median_interval(ratios),
-        decode_ratio=statistics.median(decode) if decode else None,
+        time_ratio=_median_ratio([(a.total_ms, b.total_ms) for a, b in answered]),
+        decode_ratio=_median_ratio(
+            [(_decode_ms(a), _decode_ms(b)) for a, b in answered if a.forwards and b.forwards]
+        ),
+        p50_ratio=_ratio(
+            _percentile([b.total_ms for b in seconds], 0.5),
+            _percentile([a.total_ms for a in firsts], 0.5),
+        ),
+        tokens_per_second_ratio=_ratio(_tokens_per_ms(seconds), _tokens_per_ms(firsts)),
     )
 
 
@@ -197,18 +226,36 @@ def _paired(
     return mcnemar(*verdicts)
 
 
-def _median_interval(values: Sequence[float]) -> tuple[float, float]:
-    if not values:
-        return math.nan, math.nan
-    source = random.Random(0)
-    medians = sorted(
-        statistics.median(source.choices(values, k=len(values))) for _ in range(_NUM_RESAMPLES)
-    )
-    return percentile(medians, 0.025), percentile(medians, 0.975)
+def _median_ratio(pairs: Sequence[tuple[float, float]]) -> Ratio | None:
+    ratios = [second / first for first, second in pairs if first > 0 and second > 0]
+    if not ratios:
+        return None
+    try:
+        from scipy import stats  # late: it takes a second that most commands can save
+    except ImportError as error:
+        raise MissingExtraError(
+            "Comparisons are computed with SciPy, which is not installed: install seed-lsp[train]."
+        ) from error
+    interval = stats.quantile_test(ratios, p=0.5).confidence_interval(0.95)
+    low, high = float(interval.low), float(interval.high)
+    is_told = math.isfinite(low) and math.isfinite(high)
+    return Ratio(statistics.median(ratios), (low, high) if is_told else None)
+
+
+def _is_answered(sample: Sample) -> bool:
+    return not sample.stop.startswith("error")
 
 
 def _decode_ms(sample: Sample) -> float:
     return max(sample.total_ms - sample.prefill_ms, 1e-3)
+
+
+def _tokens_per_ms(samples: Sequence[Sample]) -> float | None:
+    return _ratio(sum(s.tokens for s in samples), sum(s.total_ms for s in samples))
+
+
+def _percentile(values: Sequence[float], share: float) -> float | None:
+    return percentile(values, share) if values else None
 
 
 def _mean(values: Sequence[float | bool | None]) -> float | None:
@@ -216,5 +263,5 @@ def _mean(values: Sequence[float | bool | None]) -> float | None:
     return statistics.mean(told) if told else None
 
 
-def _ratio(value: float, by: float) -> float | None:
-    return value / by if by else None
+def _ratio(value: float | None, by: float | None) -> float | None:
+    return None if value is None or not by else value / by
