@@ -35,7 +35,7 @@ _STYLE: Mapping[str, Any] = {
     "axes.axisbelow": True,
 }
 _COLORS = ("#0b6e4f", "#c84630", "#3d5a98", "#8d5a97", "#b58900", "#4c4c4c")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MARKERS = ("o", "s", "^", "D", "v")  # one less than colors: 30 pairs before one comes again
 _MAX_COLUMNS = 3
 
 
@@ -56,8 +56,9 @@ def plot_quality(by_set: Mapping[str, Mapping[str, Summary]], cost: Cost, path: 
             axes.set(title=name, xlabel=_COST_LABELS[cost])
             for label, summary in own.items():
                 _point(axes, summary, getattr(summary, cost), label, styles[label])
-            axes.margins(x=0.15, y=0.25)
-            axes.set_xlim(left=0)
+            axes.margins(y=0.25)
+            places = [getattr(summary, cost) or 0.0 for summary in own.values()]
+            axes.set_xlim(0, 1.15 * max(places) or 1)
 
 
 def plot_accepted(by_set: Mapping[str, Mapping[str, Sequence[int]]], path: Path) -> None:
