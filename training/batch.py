@@ -49,9 +49,10 @@ class Noisy:
     """Token at the next position, which the row predicts, or `PADDING`."""
     clean_T: Tensor
     """Clean slot at the same place, whose row makes the AR model's own prediction; 0 if none."""
-    is_drafted_T: Tensor
-    """Rows whose prediction the sampler uses: the next slot is masked and belongs to the block, and
-    the row is not the settled first one, which no adapter changes."""
+    weight_T: Tensor
+    """Weight of the row's loss; 0 but for rows whose prediction the sampler uses: the next slot is
+    masked and belongs to the block and to the record, and the row is not the settled first one,
+    which no adapter changes."""
 
 
 def pack_clean(records: Sequence[Tensor]) -> Clean:
@@ -64,7 +65,12 @@ def pack_clean(records: Sequence[Tensor]) -> Clean:
 
 
 def lay_blocks(
-    clean: Clean, record_N: Tensor, start_N: Tensor, is_masked_NL: Tensor, mask_id: int
+    clean: Clean,
+    record_N: Tensor,
+    start_N: Tensor,
+    is_masked_NL: Tensor,
+    weight_NL: Tensor,
+    mask_id: int,
 ) -> Noisy:
     """Blocks of L slots over the records, with MASK where `is_masked_NL` says so.
 
@@ -73,6 +79,7 @@ def lay_blocks(
         record_N: record of each block.
         start_N: position of its first slot within the record, which the record must have.
         is_masked_NL: slots to mask; never the first, which is settled when a block is drafted.
+        weight_NL: weight of the loss of each masked slot; its row is the one before.
         mask_id: id of MASK.
     """
     assert not bool(is_masked_NL[:, 0].any()), "the first slot of a block is settled"
@@ -92,10 +99,8 @@ def lay_blocks(
     next_NL, has_next_NL = at(position_NL + 1)
     # Behind the end of a record there is nothing to see: such slots are masked, too.
     is_masked_NL = is_masked_NL | ~exists_NL
-    is_next_masked_NL = torch.cat(
-        [is_masked_NL[:, 1:], torch.zeros(num_blocks, 1, dtype=torch.bool)], dim=1
-    )
-    is_first_NL = torch.arange(num_slots).expand(num_blocks, -1) == 0
+    next_weight_NL = torch.cat([weight_NL[:, 1:], torch.zeros(num_blocks, 1)], dim=1)
+    next_weight_NL[:, 0] = 0
     return Noisy(
         ids_T=clean.ids_S[slot_NL].masked_fill(is_masked_NL, mask_id).flatten(),
         block_T=torch.arange(num_blocks).repeat_interleave(num_slots),
@@ -105,7 +110,48 @@ def lay_blocks(
         is_masked_T=is_masked_NL.flatten(),
         target_T=clean.ids_S[next_NL].where(has_next_NL, PADDING).flatten(),
         clean_T=slot_NL.flatten(),
-        is_drafted_T=(is_next_masked_NL & has_next_NL & ~is_first_NL).flatten(),
+        weight_T=next_weight_NL.where(has_next_NL, 0).flatten(),
+    )
+
+
+def draw_starts(
+    record: Tensor,
+    target_start: int,
+    special_ids: Tensor,
+    num_blocks: int,
+    block_size: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Positions of first slots, (num_blocks,), drawn with replacement.
+
+    Half of them within the target, which is what the sampler will write; the others anywhere in the
+    record where a block holds text only, for every token of code is one to learn from.
+
+    Args:
+        record: ids of one record.
+        target_start: place of the first token that the sampler would write.
+        special_ids: ids that no block may run over, but for one that ends the record.
+        num_blocks: how many.
+        block_size: slots of a block.
+        generator: the only source of chance.
+    """
+    is_special_S = torch.isin(record[:-1], special_ids)
+    num_before_S = torch.cat([torch.zeros(1, dtype=torch.long), is_special_S.cumsum(0)])
+    place_S = torch.arange(len(record) - 1)
+    end_S = (place_S + block_size).clamp(max=len(record) - 1)
+    is_text_S = num_before_S[end_S] == num_before_S[:-1]
+    anywhere = place_S[is_text_S]
+    within = place_S[is_text_S & (place_S >= target_start)]
+    if len(anywhere) == 0:
+        return torch.zeros(0, dtype=torch.long)
+    num_within = num_blocks // 2 if len(within) else 0
+    pools = [(within, num_within), (anywhere, num_blocks - num_within)]
+    return torch.cat(
+        [
+            pool[torch.randint(len(pool), (count,), generator=generator)]
+            for pool, count in pools
+            if count
+        ]
     )
 
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
 from model.network import KVCache, Transformer
-from training.batch import PADDING, clean_visibility, lay_blocks, noisy_visibility, pack_clean
+from training.batch import (
+    PADDING,
+    clean_visibility,
+    draw_starts,
+    lay_blocks,
+    noisy_visibility,
+    pack_clean,
+)
 
 CONFIG = NAMED["debug"]
 MASK = CONFIG.mask_id
@@ -30,7 +37,9 @@ def blocks(lengths, places, masks):
     clean = pack_clean(records)
     record_N = torch.tensor([record for record, _ in places])
     start_N = torch.tensor([start for _, start in places])
-    return records, clean, lay_blocks(clean, record_N, start_N, torch.tensor(masks), MASK)
+    is_masked_NL = torch.tensor(masks)
+    noisy = lay_blocks(clean, record_N, start_N, is_masked_NL, 2.0 * is_masked_NL, MASK)
+    return records, clean, noisy
 
 
 def hidden_of(model, clean, noisy):
@@ -98,15 +107,26 @@ def test_targets_and_rows_that_draft():
     assert noisy.ids_T.tolist() == [a[1], MASK, MASK, a[4], b[3], MASK, MASK, MASK]
     assert noisy.target_T.tolist() == [*a[2:6], b[4], PADDING, PADDING, PADDING]
     # Row 0 is settled, the last row predicts beyond the block, and nothing follows a record's end.
-    assert noisy.is_drafted_T.tolist() == [False, True, False, False] + [False] * 4
+    assert noisy.weight_T.tolist() == [0, 2, 0, 0] + [0] * 4
     assert noisy.position_T.tolist() == [1, 2, 3, 4, 3, 4, 5, 6]
+
+
+def test_blocks_hold_text_only_and_half_of_them_the_target():
+    record = torch.tensor([500, 1, 2, 3, 500, 4, 5, 6, 7, 8, 9, 501])
+    special = torch.tensor([500, 501])
+    generator = torch.Generator().manual_seed(0)
+    starts = draw_starts(record, 8, special, 400, 3, generator)
+    # Over 3 slots no block holds 500; 501 ends the record and may be drafted.
+    assert set(starts.tolist()) == {1, 5, 6, 7, 8, 9, 10}
+    assert 200 <= int((starts >= 8).sum()) <= 330
+    assert len(draw_starts(torch.tensor([500, 500]), 0, special, 4, 3, generator)) == 0
 
 
 def test_no_gradient_leaves_the_adapter(model):
     _, clean, noisy = blocks([12], [(0, 2), (0, 5)], [[False, True, True, True]] * 2)
     clean_hidden, noisy_hidden = hidden_of(model, clean, noisy)
     assert not clean_hidden.requires_grad
-    noisy_hidden[noisy.is_drafted_T].square().sum().backward()
+    noisy_hidden[noisy.weight_T > 0].square().sum().backward()
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
     assert with_gradient
     assert all(name.startswith("adapter.") for name in with_gradient)
@@ -119,9 +139,9 @@ def test_a_change_behind_a_block_is_not_seen(model):
     records, clean, noisy = blocks([14], [(0, 4), (0, 8)], [[False, True, True]] * 2)
     _, before = hidden_of(model, clean, noisy)
     changed = pack_clean([torch.cat([records[0][:8], (records[0][8:] + 1) % 500])])
-    noisy_changed = lay_blocks(
-        changed, torch.tensor([0, 0]), torch.tensor([4, 8]), noisy.is_masked_T.view(2, 3), MASK
-    )
+    is_masked_NL = noisy.is_masked_T.view(2, 3)
+    places = torch.tensor([0, 0]), torch.tensor([4, 8])
+    noisy_changed = lay_blocks(changed, *places, is_masked_NL, 1.0 * is_masked_NL, MASK)
     _, after = hidden_of(model, changed, noisy_changed)
     torch.testing.assert_close(before[:3], after[:3], atol=1e-6, rtol=0)
     assert not torch.allclose(before[3:], after[3:], atol=1e-3)
