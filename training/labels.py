@@ -20,7 +20,7 @@ KEEP, SUBSTITUTE, DELETE, INSERT = range(4)
 
 @dataclass(frozen=True)
 class EditLabels:
-    """What to do with each slot: `operation_NL`, one of the four, and `token_NL`, what it then holds.
+    """What to do with each slot: `operation_NL`, one of four, and `token_NL`, what it then holds.
 
     `token_NL` is the target's token where substituted and the draft's own elsewhere; an INSERT
     keeps its token and puts a MASK before it.
