@@ -113,7 +113,7 @@ def chunked_cross_entropy(
         head_weight_VD,
         targets_R,
         scaled_R,
-        None if teacher_hidden_RD is None else teacher_hidden_RD.detach(),
+        teacher_hidden_RD,
         chunk,
         kl_share,
         temperature,
@@ -285,7 +285,7 @@ class _ChunkedLinearLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, loss_grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        grads = [None if grad is None else grad * loss_grad.to(grad) for grad in ctx.saved_tensors]
+        grads = [None if grad is None else grad * loss_grad for grad in ctx.saved_tensors]
         return (*grads, *[None] * 6)
 
 

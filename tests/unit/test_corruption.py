@@ -118,8 +118,10 @@ def test_substitutions_by_the_models_own_guess():
 def test_a_right_guess_is_no_substitution():
     mix = EditMix(**SUBSTITUTE, **ONLY_SOURCE | {"own_argmax": 1.0})
     assert torch.equal(run(mix=mix, argmax_T=SEQUENCE), SEQUENCE)
-    result = run(argmax_T=SEQUENCE, mix=EditMix(**SUBSTITUTE))
-    assert not torch.equal(result, SEQUENCE), "the other sources step in"
+    # The other sources step in, and what they changed is not put right by the guess.
+    result = run(alpha=1, argmax_T=SEQUENCE, mix=EditMix(**SUBSTITUTE))
+    assert torch.equal(result, run(alpha=1, mix=EditMix(**SUBSTITUTE)))
+    assert not torch.equal(result, SEQUENCE)
 
 
 def test_guesses_move_with_their_tokens():
@@ -132,11 +134,25 @@ def test_guesses_move_with_their_tokens():
     assert originals == sorted(set(originals))
 
 
-def test_substitutions_by_a_neighbor():
+def test_substitutions_by_a_neighbor_of_either_side():
     mix = EditMix(**SUBSTITUTE, **ONLY_SOURCE | {"neighbor": 1.0})
-    result = run(alpha=0.01, mix=mix)
-    (changed,) = (result != SEQUENCE).nonzero()[:, 0].tolist()
-    assert abs(result[changed].item() - SEQUENCE[changed].item()) == 1
+    differences = [(run(alpha=0.01, seed=s, mix=mix) - SEQUENCE) for s in range(30)]
+    assert all(difference.count_nonzero() == 1 for difference in differences)
+    assert {int(difference.sum()) for difference in differences} == {-1, 1}
+
+
+def test_insertions_repeat_a_neighbor():
+    mix = EditMix(**ONLY | {"insert": 1.0}, **ONLY_SOURCE | {"neighbor": 1.0})
+    inserted = [run(alpha=0.5, seed=s, tokens=torch.tensor([1, 2]), mix=mix) for s in range(60)]
+    assert {tuple(result.tolist()) for result in inserted} == {(1, 1, 2), (1, 2, 2)}
+
+
+def test_a_token_never_replaces_itself():
+    """All neighbors are equal, so the other source has to step in."""
+    mix = EditMix(**SUBSTITUTE, own_argmax=0, neighbor=9, uniform=1)
+    for seed in range(30):
+        result = run(alpha=0.01, seed=seed, tokens=torch.full((100,), 7), mix=mix)
+        assert (result != 7).sum() == 1
 
 
 def test_uniform_substitutions_cover_their_range():

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from training.loss import (
     ar_loss,
@@ -295,6 +296,30 @@ def test_never_more_logits_than_those_of_a_chunk(chunk):
     assert largest.num_elements == chunk * 200
 
 
+def test_the_teacher_gets_no_gradient():
+    hidden_RD, head_VD, targets_R, weights_R = rows()
+    teacher_RD = random(8, R, D).requires_grad_()
+    chunked_cross_entropy(
+        hidden_RD, head_VD, targets_R, weights_R, teacher_hidden_RD=teacher_RD
+    ).loss.backward()
+    assert teacher_RD.grad is None
+
+
+def test_only_gradients_that_are_asked_for_are_computed():
+    hidden_RD, head_VD, targets_R, weights_R = rows()
+
+    def num_products():
+        with FlopCounterMode(display=False) as counter:
+            chunked_cross_entropy(hidden_RD, head_VD, targets_R, weights_R, chunk=3)
+        return counter.get_total_flops() / (2 * R * D * V)
+
+    with torch.no_grad():
+        assert num_products() == 1
+    assert num_products() == 2
+    head_VD.requires_grad_()
+    assert num_products() == 3
+
+
 def test_without_gradients_the_values_are_the_same():
     hidden_RD, head_VD, targets_R, weights_R = rows()
     with torch.no_grad():
@@ -415,6 +440,14 @@ def test_following_the_gradient_makes_the_cheaper_trajectory_likelier():
     onpolicy_loss([fast_logs, slow_logs], [fast, slow], [1.0, 1.0]).loss.backward()
     assert (fast_logs.grad < 0).all()
     assert (slow_logs.grad > 0).all()
+
+
+def test_the_baseline_is_the_mean_of_the_others():
+    states = path([M, M], [1, 2])
+    logs = [torch.zeros(1, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    onpolicy_loss(logs, [states] * 3, [0.0, 1.0, 5.0]).loss.backward()
+    advantages = [3 * log_prob.grad.item() for log_prob in logs]
+    assert advantages == pytest.approx([3.0, 1.5, -4.5])
 
 
 def test_a_single_trajectory_needs_a_baseline():
