@@ -47,7 +47,7 @@ def label_edits(draft_NL: Tensor, target_NL: Tensor, *, end_id: int, mask_id: in
     INSERT, which makes room for one token a round. After the last match the same holds, where
     the target's padding does not count as tokens: a surplus slot is deleted, except that a MASK
     there becomes the end, or blocks refilled with MASK would never settle. With a model that is
-    always right, at most 2 L rounds reach the target; mostly one or two do.
+    always right, at most 2 L rounds reach the target.
 
     Args:
         draft_NL: int64, may hold `mask_id`; padded with `end_id`.
