@@ -1,0 +1,1 @@
+"""From released packages to token records in memory-mapped shards."""

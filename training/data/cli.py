@@ -1,0 +1,121 @@
+"""The commands `seed-train data …`: arguments in, a data set and a table out.
+
+Progress and tables go to stderr; the last line on stdout is one JSON object.
+"""
+
+import json as json_format
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter, validators
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from model import hub
+
+if TYPE_CHECKING:
+    from training.data.pipeline import Progress, Summary
+
+PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+def register(app: App) -> None:
+    """Add the sub-app `data` with its commands."""
+    data = App(name="data", help="Makes the data that the stages train on.")
+    data.command(build_command, name="build")
+    app.command(data)
+
+
+def build_command(
+    *,
+    out: Path,
+    packages: Path | None = None,
+    limit: PositiveInt | None = None,
+    decontaminate: Path | None = None,
+    manifest: Path | None = None,
+    model: str = hub.DEFAULT_MODEL,
+    seed: int = 0,
+    workers: PositiveInt = 1,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Make token records of popular packages and of the standard library.
+
+    Packages are downloaded with pip, never installed, and nothing of them is run. A build that was
+    stopped goes on where it was when the same is asked again.
+
+    Args:
+        out: folder of the data set; its work/ may be deleted at the end.
+        packages: file with names, one a line; by default the project's own list.
+        limit: only so many of its first names, beside the standard library.
+        decontaminate: folder of benchmarks; files that share 30 tokens with one are left out.
+        manifest: releases to take, from the manifest.jsonl of another build; by default the
+            project's own, if it has one. Packages that it does not name are taken at their newest.
+        model: whose tokenizer to use: known name, hub id, .gguf file or folder.
+        seed: which holes.
+        workers: processes.
+        json: print the JSON line only.
+    """
+    from training.data.packages import OUR_LIST, OUR_MANIFEST, read_list
+    from training.data.pipeline import Plan, build  # datatrove takes a second
+    from training.data.standard_library import NAME
+
+    console = Console(stderr=True, quiet=json)
+    plan = Plan(
+        out=out.absolute(),
+        names=(NAME, *read_list(packages or OUR_LIST)[:limit]),
+        model=hub.resolve(model).absolute(),
+        manifest=manifest or OUR_MANIFEST,
+        decontaminate=decontaminate,
+        seed=seed,
+    )
+    with _progress(console) as progress:
+        summary = build(plan, workers=workers, progress=progress)
+    _show(summary, console)
+    facts = {**summary.facts, "dropped": dict(summary.dropped), "refused": dict(summary.refused)}
+    print(json_format.dumps(facts))  # noqa: T201
+    return 0
+
+
+def _show(summary: "Summary", console: Console) -> None:
+    table = Table("dropped by", "because", "files", "share")
+    by_stage = sorted(summary.dropped.items(), key=lambda item: (item[0].split(":")[0], -item[1]))
+    for reason, count in by_stage:
+        stage, _, why = reason.partition(": ")
+        table.add_row(stage, why, f"{count:,}", f"{count / max(summary.num_files, 1):.1%}")
+    facts = summary.facts
+    kept = facts["num_files"]
+    table.add_section()
+    table.add_row("kept", "", f"{kept:,}", f"{kept / max(summary.num_files, 1):.1%}")
+    console.print(table)
+    refused = defaultdict(list)
+    for name, why in summary.refused.items():
+        refused[why].append(name)
+    for why, names in sorted(refused.items()):
+        console.print(f"refused, {why}: {', '.join(names)}", highlight=False)
+    for what, count in sorted(summary.replaced.items()):
+        console.print(f"replaced: {count:,} × {what}", highlight=False)
+    console.print(
+        f"{facts['num_records']:,} records, {facts['num_tokens']:,} tokens, of which "
+        f"{facts['num_target_tokens']:,} are targets, from {facts['num_packages']:,} packages",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator["Progress"]:
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with ProgressBar(*columns, console=console, disable=console.quiet) as bar:
+        shown = bar.add_task("prepare", total=None)
+        yield lambda what, done, total: bar.update(
+            shown, description=what, completed=done, total=total
+        )
