@@ -47,6 +47,8 @@ def make_wheel(
     metadata += f"License-Expression: {licence}\n" if licence else ""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo(f"{name}-{version}.dist-info/METADATA"), metadata)
+        wheel = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr(zipfile.ZipInfo(f"{name}-{version}.dist-info/WHEEL"), wheel)
         for file, content in files.items():
             archive.writestr(zipfile.ZipInfo(file), content)
     return path

@@ -22,11 +22,12 @@ _LINUX = (
     *("--platform", "manylinux2010_x86_64", "--platform", "manylinux1_x86_64"),
 )
 """The same one whatever the machine is, so that a manifest made on one holds on another."""
-_ABSENT = ("No matching distribution", "DO NOT MATCH THE HASHES")
-_UNREACHABLE = (
+_PASSING = (
     *("NewConnectionError", "ConnectTimeout", "name resolution", "ProxyError", "ReadTimeout"),
     *("Connection broken", "ConnectionResetError", "503 Server Error", "502 Server Error"),
+    *("429 Client Error", "No space left", "Disk quota", "Permission denied"),
 )
+"""What pip says when the package is not to blame."""
 
 
 class FetchError(ValueError):
@@ -50,8 +51,8 @@ def fetch_wheel(name: str, pin: Release | None, folder: Path) -> Path:
         folder: empty, where the wheel shall be.
 
     Raises:
-        NoWheelError: if the package index has no fitting wheel.
-        FetchError: if pip or the network fails.
+        NoWheelError: if the package index has no fitting wheel, or not the pinned one.
+        FetchError: if the network, the disk or pip itself fails.
     """
     requirement = name if pin is None else f"{name}=={pin.version} --hash=sha256:{pin.sha256}"
     list_file = folder / "requirements.txt"
@@ -62,11 +63,13 @@ def fetch_wheel(name: str, pin: Release | None, folder: Path) -> Path:
             wheel = next(iter(sorted(folder.glob("*.whl"))), None)
             if wheel is not None:
                 return wheel
-            if any(sign in log for sign in _UNREACHABLE) or not any(map(log.__contains__, _ABSENT)):
-                raise FetchError(f"pip could not fetch {name}: {_reason(log)}")
+            if any(sign in log for sign in _PASSING):
+                raise FetchError(f"pip could not fetch {name}: {_reason(log)}.")
     finally:
         list_file.unlink()
-    raise NoWheelError("no wheel that is pure or for x86-64 Linux and Python 3.12")
+    if "No matching distribution" in log:
+        raise NoWheelError("no wheel that is pure or for x86-64 Linux and Python 3.12")
+    raise NoWheelError(_reason(log))
 
 
 def _run_pip(list_file: Path, platform: tuple[str, ...], folder: Path) -> str:
@@ -94,4 +97,4 @@ def _run_pip(list_file: Path, platform: tuple[str, ...], folder: Path) -> str:
 
 def _reason(log: str) -> str:
     lines = [line for line in log.splitlines() if line.startswith("ERROR:")] or [log.strip()]
-    return lines[-1].removeprefix("ERROR:").strip()[:300] + "."
+    return lines[-1].removeprefix("ERROR:").strip()[:300].rstrip(".")

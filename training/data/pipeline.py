@@ -1,6 +1,6 @@
 """The pipeline, defined once: four phases, each a list of datatrove steps and a number of tasks.
 
-    gather (a task a package)  fetch, licence, filters, scrub, decontaminate, cap → parts
+    gather (a task a package)  fetch, licence, filters, cap, scrub, decontaminate → parts
     dedupe (one task)          all parts → which files are no duplicates
     pack   (a task a package)  holes, records → packs
     join   (here)              packs → shards, manifest
@@ -185,9 +185,9 @@ def phases(work: Work, reader: PipelineStep | None = None) -> Sequence[Phase]:
         Apply("path", functools.partial(each, by_path)),
         Apply("text", functools.partial(each, by_text)),
         Apply("syntax", functools.partial(each, by_syntax)),
+        Apply("cap", capped),
         Apply("scrub", functools.partial(each, scrub)),
         Apply("decontaminate", functools.partial(decontaminated, plan.model, work.index)),
-        Apply("cap", capped),
         WriteParts(work.parts),
     ]
     dedupe = [
