@@ -22,7 +22,7 @@ from training.data import standard_library
 from training.data.fetch import FetchError, NoWheelError
 from training.data.manifest import ManifestError, read_manifest, write_manifest
 from training.data.packages import PackageError, read_list
-from training.data.pipeline import Plan, build, join, phases, prepare
+from training.data.pipeline import BuildError, Plan, build, join, phases, prepare
 from training.data.shards import Shards
 from training.data.source import Release
 from training.data.standard_library import standard_library as library_in
@@ -229,6 +229,15 @@ def test_a_network_that_fails_ends_the_build_and_is_not_remembered(plan: Plan) -
         build(Plan(plan.out, plan.names, plan.model, fetch=offline))
     build(plan)
     assert Shards(plan.out)
+
+
+def test_two_builds_do_not_work_in_one_folder(plan: Plan) -> None:
+    def fetch(name: str, pin: Release | None, folder: Path) -> Path:
+        build(plan)
+        raise AssertionError("the inner build was refused")
+
+    with pytest.raises(BuildError, match="Another build"):
+        build(Plan(plan.out, plan.names, plan.model, fetch=fetch))
 
 
 def test_what_a_benchmark_holds_is_left_out(plan: Plan, tmp_path: Path) -> None:

@@ -43,7 +43,13 @@ def classified(*titles: str) -> Message:
         (metadata(), ["Apache License\n  Version 2.0, January 2004"], "Apache-2.0"),
         # A generic classifier says nothing, what is carried along does not count.
         (metadata(Classifier="License :: OSI Approved", License="ISC"), [], "ISC"),
+        (metadata(Classifier=["License :: DFSG approved"], License="MIT"), [], "MIT"),
         (metadata(License="MIT"), [MIT_TEXT, GPL_TEXT], "MIT"),
+        (
+            metadata(License_Expression="Apache-2.0 WITH LLVM-exception"),
+            [],
+            "Apache-2.0 WITH LLVM-exception",
+        ),
         # The newer field wins over the older ones.
         (metadata(License_Expression="MIT", License="GPL"), [], "MIT"),
     ],

@@ -35,6 +35,8 @@ _CLASSIFIERS = {
     "Zero-Clause BSD (0BSD)": "0BSD",
     "CC0 1.0 Universal (CC0 1.0) Public Domain Dedication": "CC0-1.0",
 }
+_GENERIC = ("OSI Approved", "DFSG approved")
+"""Titles that name no licence."""
 _NAMES = {
     **dict.fromkeys(("mit", "mit license", "the mit license", "the mit license (mit)"), "MIT"),
     **dict.fromkeys(("mit licence", "expat", "expat license", "mit-license"), "MIT"),
@@ -145,7 +147,7 @@ def _from_classifiers(classifiers: Sequence[str]) -> str | None:
         for classifier in classifiers
         if str(classifier).startswith("License :: ")
     ]
-    titles = [title for title in dict.fromkeys(titles) if title != "OSI Approved"]
+    titles = [title for title in dict.fromkeys(titles) if title not in _GENERIC]
     for title in titles:
         if title not in _CLASSIFIERS:
             raise LicenceError(f"{title[:60]} is not on the list")
@@ -201,4 +203,5 @@ def _is_allowed(tree: Any) -> bool:
     operator = getattr(tree, "operator", "").strip()
     if operator:
         return (all if operator == "AND" else any)(map(_is_allowed, tree.args))
-    return str(tree) in ALLOWED
+    # An exception behind WITH permits more than the licence alone.
+    return str(tree).partition(" WITH ")[0] in ALLOWED

@@ -25,6 +25,7 @@ import numpy as np
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.stats import PipelineStats
+from filelock import FileLock, Timeout
 from loguru import logger
 
 from model.format.vocabulary import read_vocabulary
@@ -64,6 +65,10 @@ STAGES_VERSION = 1
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and how much there is."""
 _LOOK_S = 0.5
+
+
+class BuildError(ValueError):
+    """A build that cannot be done now; one sentence for a person."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +224,16 @@ def build(plan: Plan, *, workers: int = 1, progress: Progress = lambda *_: None)
     Raises:
         ValueError: of the kinds of the stages, in one sentence.
     """
+    folder = plan.out / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return _build(plan, workers, progress)
+    except Timeout as error:
+        raise BuildError(f"Another build is at work in {plan.out}.") from error
+
+
+def _build(plan: Plan, workers: int, progress: Progress) -> Summary:
     progress("prepare", 0, 1)
     work = prepare(plan)
     for phase in phases(work):
