@@ -326,7 +326,7 @@ def test_lists_of_packages(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(PackageError, match=why):
             read_list(path)
-    with pytest.raises(PackageError, match="is no list"):
+    with pytest.raises(PackageError, match=r"absent\.txt cannot be read: No such file"):
         read_list(tmp_path / "absent.txt")
 
 

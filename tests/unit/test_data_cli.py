@@ -10,6 +10,7 @@ from tests.tiny import tiny_vocabulary, tokenizer_json
 from tests.unit.test_data_build import make_wheel, module
 from training.data.cli import register
 from training.data.fetch import NoWheelError, fetch_wheel
+from training.data.manifest import ManifestError
 from training.data.packages import OUR_LIST, read_list
 from training.data.shards import Shards
 from training.data.source import Release
@@ -87,6 +88,8 @@ def test_the_command(
     register(app)
     words = ["data", "build", "--packages", str(names), "--out", str(tmp_path / "out")]
     words += ["--limit", "1", "--model", str(model)]
+    with pytest.raises(ManifestError, match=r"There is no manifest .*absent"):
+        app([*words, "--manifest", "absent"], exit_on_error=False)
     app(words, result_action="return_value")
     said = capsys.readouterr()
     facts = json.loads(said.out.splitlines()[-1])

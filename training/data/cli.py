@@ -60,10 +60,13 @@ def build_command(
         workers: processes.
         json: print the JSON line only.
     """
+    from training.data.manifest import ManifestError
     from training.data.packages import OUR_LIST, OUR_MANIFEST, read_list
     from training.data.pipeline import Plan, build  # datatrove takes a second
     from training.data.standard_library import NAME
 
+    if manifest is not None and not manifest.is_file():
+        raise ManifestError(f"There is no manifest {manifest}.")
     console = Console(stderr=True, quiet=json)
     plan = Plan(
         out=out.absolute(),

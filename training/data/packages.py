@@ -32,9 +32,11 @@ def read_list(path: Path) -> tuple[str, ...]:
         PackageError: if there is no such file, or a line is no name.
     """
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PackageError(f"{path} is no list of packages: {error}.") from error
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise PackageError(f"{path} is no list of packages: it is no UTF-8.") from error
     names = []
     for number, line in enumerate(lines, start=1):
         name = line.partition("#")[0].strip()
