@@ -6,11 +6,14 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from training.evaluation.cli import register
+from training import run_cli
+from training.data import cli as data_cli
+from training.evaluation import cli as evaluation_cli
 from training.export import init_adapter
 
 app = App(name="seed-train", help="Makes the weights that seed-lsp runs.")
-register(app)
+for part in (data_cli, run_cli, evaluation_cli):
+    part.register(app)
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
