@@ -184,7 +184,10 @@ def _figures(run: Run, console: Console) -> dict[str, Any]:
     """The first contender's figures, with those of the others and the comparisons inside."""
     names = [contender.name for contender in run.header.contenders]
     records = [summarize(run, name).record() for name in names]
-    table = Table("", "n", *(column.replace("_", " ") for column in _COLUMNS))
+    table = Table()
+    table.add_column("", no_wrap=True)
+    for column in ("n", *_COLUMNS):
+        table.add_column(column.replace("_", " "), justify="right")
     for record in records:
         values = (_number(record[column]) for column in _COLUMNS)
         table.add_row(record["name"], str(record["n"]), *values)
@@ -197,7 +200,9 @@ def _figures(run: Run, console: Console) -> dict[str, Any]:
 
 
 def _number(value: object) -> str:
-    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return "–" if value is None else str(value)
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 @contextmanager
