@@ -1,0 +1,61 @@
+"""Twenty losses of each stage on the debug model, as they were when the stage was written.
+
+A change here is a change of what is trained: say so in docs/log.md and write the numbers anew with
+`PYTHONPATH=. python tests/golden/test_losses.py EMPTY_FOLDER`.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.config import NAMED
+from model.network import Transformer
+from training.recipes import debug
+from training.stages import TrainingRecord
+from training.train import Run, train
+
+GOLDEN = Path(__file__).with_name("losses.json")
+SPECIAL = torch.tensor([508, 509, 510])
+RECIPES = {
+    "adapt": replace(debug(), num_steps=20, offset_decay=0.9),
+    "fim": replace(debug(), num_steps=20, stage="fim", kind="merge"),
+}
+
+
+class Records:
+    """Random text with special tokens around, 30 to 90 tokens long."""
+
+    def draw(self, index):
+        generator = torch.Generator().manual_seed(1000 + index)
+        length = int(torch.randint(30, 90, (1,), generator=generator))
+        ids = torch.randint(0, 500, (length,), generator=generator)
+        ids[[0, length // 2]] = SPECIAL[:2]
+        ids[-1] = SPECIAL[2]
+        return TrainingRecord(ids, length // 2 + 1, SPECIAL)
+
+
+def losses(stage, folder):
+    torch.manual_seed(17)
+    figures = []
+    train(
+        Transformer(NAMED["debug"]).eval(),
+        RECIPES[stage],
+        Records(),
+        Run(folder),
+        lambda _, told: figures.append(told["loss"]),
+    )
+    return figures
+
+
+@pytest.mark.parametrize("stage", RECIPES)
+def test_losses_are_those_of_before(stage, tmp_path):
+    assert losses(stage, tmp_path) == pytest.approx(json.loads(GOLDEN.read_text())[stage], rel=1e-4)
+
+
+if __name__ == "__main__":
+    written = {stage: losses(stage, Path(sys.argv[1]) / stage) for stage in RECIPES}
+    GOLDEN.write_text(json.dumps(written, indent=1) + "\n")
