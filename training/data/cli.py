@@ -5,21 +5,18 @@ Progress and tables go to stderr; the last line on stdout is one JSON object.
 
 import json as json_format
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter, validators
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from model import hub
+from training.progress import progress_bar
 
 if TYPE_CHECKING:
-    from training.data.pipeline import Progress, Summary
+    from training.data.pipeline import Summary
 
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
@@ -76,7 +73,7 @@ def build_command(
         decontaminate=decontaminate,
         seed=seed,
     )
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         summary = build(plan, workers=workers, progress=progress)
     _show(summary, console)
     facts = {**summary.facts, "dropped": dict(summary.dropped), "refused": dict(summary.refused)}
@@ -107,18 +104,3 @@ def _show(summary: "Summary", console: Console) -> None:
         f"{facts['num_target_tokens']:,} are targets, from {facts['num_packages']:,} packages",
         highlight=False,
     )
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator["Progress"]:
-    columns = (
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with ProgressBar(*columns, console=console, disable=console.quiet) as bar:
-        shown = bar.add_task("prepare", total=None)
-        yield lambda what, done, total: bar.update(
-            shown, description=what, completed=done, total=total
-        )

@@ -4,21 +4,18 @@ Progress and tables go to stderr; the last line on stdout is one JSON object.
 """
 
 import json as json_format
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from model import hub
 from sampler.messages import Mode
 from training.evaluation.engines import EngineName, EngineSpec
-from training.evaluation.evaluate import Entry, Progress, evaluate, run_folder
+from training.evaluation.evaluate import Entry, evaluate, run_folder
 from training.evaluation.holes import punch_holes
 from training.evaluation.kept import slim
 from training.evaluation.perplexity import measure_perplexity
@@ -28,6 +25,7 @@ from training.evaluation.sandbox import describe
 from training.evaluation.sets import SETS, SetAbsentError, load_set, sample
 from training.evaluation.summary import compare, summarize
 from training.evaluation.tasks import TaskSet
+from training.progress import progress_bar
 
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 _COLUMNS = ("pass@1", "exact_match", "tokens_per_forward", "p50_ms", "p95_ms", "tokens_per_second")
@@ -107,7 +105,7 @@ def evaluate_command(
     for name in SETS if sets == ["all"] else sets:
         kind, _, folder = name.partition(":")
         if kind == "perplexity":
-            with _progress(console) as progress:
+            with progress_bar(console) as progress:
                 totals = measure_perplexity(
                     Path(folder) if folder else data,
                     path,
@@ -135,7 +133,7 @@ def evaluate_command(
         console.print(f"{name}: {len(task_set.tasks)} tasks, stored in {store}", highlight=False)
         if any(task.program for task in task_set.tasks):
             console.print(describe(), style="dim", highlight=False)
-        with _progress(console) as progress:
+        with progress_bar(console) as progress:
             run = evaluate(
                 task_set,
                 entries,
@@ -203,18 +201,3 @@ def _number(value: object) -> str:
     if not isinstance(value, float):
         return "–" if value is None else str(value)
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    columns: Sequence[Any] = (
-        TextColumn("{task.description:>20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with ProgressBar(*columns, console=console, disable=console.quiet) as bar:
-        shown = bar.add_task("starting", total=None)
-        yield lambda what, done, total: bar.update(
-            shown, description=what, completed=done, total=total
-        )
