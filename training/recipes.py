@@ -11,7 +11,7 @@ from typing import Any, Literal
 from model.adapter import Kind
 from model.noise import Schedule
 
-Stage = Literal["fim", "adapt"]
+Stage = Literal["fim", "adapt", "edit", "order", "onpolicy", "ar"]
 
 
 class RecipeError(ValueError):
