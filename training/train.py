@@ -43,6 +43,10 @@ class Run:
     checkpoint_seconds: float = 300.0
     stop_after: int | None = None
     """Stop, with a checkpoint, after so many steps of this start (tests, short visits of a GPU)."""
+    evaluate: Callable[[Transformer], Mapping[str, float]] | None = None
+    """Held-out figures of the model as it is; they go into `evaluations.jsonl`."""
+    evaluate_every: int = 200
+    """Steps between two of them; also before the first step and after the last."""
 
 
 def train(
@@ -85,6 +89,9 @@ def train(
     saved_at = time.monotonic()
     last = recipe.num_steps if run.stop_after is None else first + run.stop_after
     log = _open_log(run.folder / "log.jsonl", first)
+    evaluations = _open_log(run.folder / "evaluations.jsonl", first + 1)
+    if first == 0:
+        _evaluate(run, model, evaluations, 0)
     for step in range(first, min(last, recipe.num_steps)):
         started = time.perf_counter()
         lr = schedule.lr(step)
@@ -107,6 +114,8 @@ def train(
         with log.open("a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
         progress(step + 1, figures)
+        if (step + 1) % run.evaluate_every == 0 or step + 1 == recipe.num_steps:
+            _evaluate(run, model, evaluations, step + 1)
         is_due = time.monotonic() - saved_at > run.checkpoint_seconds
         if is_due or step + 1 in (last, recipe.num_steps):
             _save(run.folder, step + 1, recipe, names, parameters, optimizer, guard)
@@ -204,6 +213,16 @@ def _open_log(path: Path, first: int) -> Path:
         kept = [line for line in lines if json.loads(line)["step"] < first]
         path.write_text("".join(f"{line}\n" for line in kept))
     return path
+
+
+def _evaluate(run: Run, model: Transformer, log: Path, num_done: int) -> None:
+    if run.evaluate is None:
+        return
+    started = time.perf_counter()
+    figures = run.evaluate(model)
+    with log.open("a") as file:
+        seconds = time.perf_counter() - started
+        file.write(json.dumps({"step": num_done, **figures, "seconds": seconds}) + "\n")
 
 
 def _save_batch(
