@@ -7,8 +7,9 @@ any place, and many blocks share the K/V of one clean sequence. Knows neither ne
 Shape suffixes: S clean tokens, T noisy rows, N blocks, L slots of a block.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,14 @@ class Clean:
         """Records packed."""
         return int(self.record_S[-1]) + 1 if len(self.record_S) else 0
 
+    def head(self, num_tokens: int) -> "Clean":
+        """The first so many tokens."""
+        return replace(self, **_each(self, lambda x: x[:num_tokens]))
+
+    def to(self, device: torch.device) -> "Clean":
+        """The same on a device."""
+        return replace(self, **_each(self, lambda x: x.to(device)))
+
 
 @dataclass(frozen=True)
 class Noisy:
@@ -53,6 +62,18 @@ class Noisy:
     """Weight of the row's loss; 0 but for rows whose prediction the sampler uses: the next slot is
     masked and belongs to the block and to the record, and the row is not the settled first one,
     which no adapter changes."""
+
+    def rows(self, rows: slice | Tensor) -> "Noisy":
+        """Some of the rows; whole blocks, or they would not see what they should."""
+        return replace(self, **_each(self, lambda x: x[rows]))
+
+    def to(self, device: torch.device) -> "Noisy":
+        """The same on a device."""
+        return replace(self, **_each(self, lambda x: x.to(device)))
+
+
+def _each(tensors: Clean | Noisy, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    return {field.name: change(getattr(tensors, field.name)) for field in fields(tensors)}
 
 
 def pack_clean(records: Sequence[Tensor]) -> Clean:
@@ -153,6 +174,22 @@ def draw_starts(
             if count
         ]
     )
+
+
+def group_blocks(noisy: Noisy, num_rows: int) -> list[Noisy]:
+    """The blocks in the order of their places, in groups of at most about `num_rows` rows.
+
+    Blocks of a group stand close together, so that the group need not look at the clean tokens
+    behind its last block, nor at the rows of other groups: attention over all blocks at once would
+    be mostly over what its mask then hides.
+    """
+    assert len(noisy.block_T), "no blocks to group"
+    num_slots = int((noisy.block_T == noisy.block_T[0]).sum())
+    first_N = noisy.clean_T.view(-1, num_slots)[:, 0]
+    order_N = first_N.argsort(stable=True)
+    slots_L = torch.arange(num_slots, device=order_N.device)
+    row_NL = order_N[:, None] * num_slots + slots_L
+    return [noisy.rows(part.flatten()) for part in row_NL.split(max(num_rows // num_slots, 1))]
 
 
 def clean_visibility(clean: Clean) -> Tensor:

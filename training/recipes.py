@@ -76,12 +76,13 @@ def fim() -> Recipe:
         name="fim",
         stage="fim",
         kind="merge",
-        num_steps=400,
+        num_steps=100,
         records_per_step=4,
-        max_tokens=768,
+        max_tokens=512,
         rank=16,
         alpha=32.0,
         peak_lr=2e-4,
+        warmup_steps=10,
     )
 
 

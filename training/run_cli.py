@@ -64,6 +64,8 @@ def train_command(
     path = hub.resolve(model)
     torch_device, torch_dtype = choose_device(device, dtype, threads)
     shards, _ = Shards(data).split(HELD_OUT_SHARE)
+    if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
+        shards = shards.holes(chosen.max_tokens)
     base = load_model(path, dtype=torch_dtype, device=torch_device, merge=base_update)
     source = ShardSource(shards, read_vocabulary(path).special_ids, chosen.seed)
     columns = (

@@ -166,6 +166,18 @@ class Shards:
         is_held_out = self._index["file"] < held_out_share * 2.0**64
         return self._only(~is_held_out), self._only(is_held_out)
 
+    def holes(self, max_tokens: int) -> "Shards":
+        """Records with a hole and at most so many tokens: nothing of their context is cut off.
+
+        Raises:
+            ShardError: if there are none.
+        """
+        is_chosen = self._index["kind"] != KINDS.index("file")
+        is_chosen &= self._index["length"] <= max_tokens
+        if not is_chosen.any():
+            raise ShardError(f"No record here has a hole and at most {max_tokens} tokens.")
+        return self._only(is_chosen)
+
     def _only(self, is_chosen: npt.NDArray[np.bool_]) -> "Shards":
         chosen = object.__new__(Shards)
         chosen.facts, chosen._tokens = self.facts, self._tokens
