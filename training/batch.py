@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 PADDING = -1
@@ -189,7 +190,24 @@ def group_blocks(noisy: Noisy, num_rows: int) -> list[Noisy]:
     order_N = first_N.argsort(stable=True)
     slots_L = torch.arange(num_slots, device=order_N.device)
     row_NL = order_N[:, None] * num_slots + slots_L
-    return [noisy.rows(part.flatten()) for part in row_NL.split(max(num_rows // num_slots, 1))]
+    return [
+        noisy.rows(part.flatten()) for part in torch.split(row_NL, max(num_rows // num_slots, 1))
+    ]
+
+
+def weigh_path(noisy: Noisy, is_ar_S: Tensor, share: float) -> Noisy:
+    """Lower the weights of rows behind a token that the AR model would not have written.
+
+    Args:
+        noisy: whole blocks, one after another.
+        is_ar_S: whether the clean row's most likely token is the one that follows it.
+        share: of their weight that such rows keep.
+    """
+    num_slots = int((noisy.block_T == noisy.block_T[0]).sum())
+    is_ar_NL = is_ar_S[noisy.clean_T].view(-1, num_slots)
+    is_path_NL = F.pad(is_ar_NL[:, :-1], (1, 0), value=True).cumprod(dim=1).bool()
+    factor_T = torch.where(is_path_NL, 1.0, share).flatten()
+    return replace(noisy, weight_T=noisy.weight_T * factor_T)
 
 
 def clean_visibility(clean: Clean) -> Tensor:

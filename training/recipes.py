@@ -51,6 +51,11 @@ class Recipe:
     against the text."""
     offset_decay: float = 1.0
     """Weight of a slot over that of the slot before it: drafts are accepted from the left."""
+    off_path_weight: float = 1.0
+    """Weight of a row whose block, up to it, is not what the base itself would have written: mode
+    `exact` has refused the draft before it comes to that row."""
+    vocabulary_size: int | None = None
+    """Tokens that a prediction may choose from, the most frequent ones of the data; None: all."""
 
     def __post_init__(self) -> None:
         if self.stage == "adapt" and not (self.block_sizes and self.blocks_per_record):
@@ -95,8 +100,13 @@ def adapt() -> Recipe:
         num_steps=2000,
         records_per_step=2,
         max_tokens=512,
-        blocks_per_record=48,
+        blocks_per_record=96,
         block_sizes=(8,),
+        full_share=0.75,
+        kl_weight=0.8,
+        offset_decay=0.9,
+        off_path_weight=0.25,
+        vocabulary_size=32_768,
     )
 
 
@@ -124,13 +134,13 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
 
 
 def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
-    """The recipe of a checkpoint.
+    """The recipe of a checkpoint; a switch that it does not know yet stands at its default, which
+    is what was done before there was the switch.
 
     Raises:
-        RecipeError: if another version wrote it.
+        RecipeError: if a later version wrote it.
     """
-    known = {field.name for field in fields(Recipe)}
-    if set(data) != known:
-        strange = ", ".join(sorted(set(data) ^ known))
-        raise RecipeError(f"The checkpoint's recipe is of another version: {strange}.")
+    strange = sorted(set(data) - {field.name for field in fields(Recipe)})
+    if strange:
+        raise RecipeError(f"The checkpoint's recipe is of another version: {', '.join(strange)}.")
     return Recipe(**{**data, "block_sizes": tuple(data["block_sizes"])})

@@ -17,11 +17,15 @@ from model.format.vocabulary import read_vocabulary
 from model.weights import load_model
 from sampler.load import choose_device
 from training.data.shards import Shards
+from training.held_out import held_out_figures
 from training.recipes import RECIPES, RecipeError
 from training.source import ShardSource
 from training.train import Run, train
 
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+NonNegativeInt = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+NUM_EVALUATED = 12
+"""Held-out records that figures are taken of along a run."""
 HELD_OUT_SHARE = 0.01
 """Files that no run trains on."""
 
@@ -43,6 +47,7 @@ def train_command(
     threads: PositiveInt | None = None,
     steps: PositiveInt | None = None,
     checkpoint_seconds: PositiveInt = 300,
+    evaluate_every: NonNegativeInt = 50,
 ) -> None:
     """Train, or go on with a run that was stopped: same recipe, same data, same folder.
 
@@ -57,17 +62,24 @@ def train_command(
         threads: CPU threads.
         steps: stop after so many steps; the run can be continued.
         checkpoint_seconds: time between checkpoints.
+        evaluate_every: steps between figures of held-out files in evaluations.jsonl; 0: none.
     """
     if recipe not in RECIPES:
         raise RecipeError(f"Unknown recipe {recipe!r}; known are {', '.join(RECIPES)}.")
     chosen = RECIPES[recipe]()
     path = hub.resolve(model)
     torch_device, torch_dtype = choose_device(device, dtype, threads)
-    shards, _ = Shards(data).split(HELD_OUT_SHARE)
+    shards, held_out = Shards(data).split(HELD_OUT_SHARE)
     if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
-        shards = shards.holes(chosen.max_tokens)
+        shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
     base = load_model(path, dtype=torch_dtype, device=torch_device, merge=base_update)
-    source = ShardSource(shards, read_vocabulary(path).special_ids, chosen.seed)
+    special_ids = read_vocabulary(path).special_ids
+    source = ShardSource(shards, special_ids, chosen.seed, chosen.vocabulary_size)
+    evaluate = None
+    if evaluate_every and len(held_out):
+        unseen = ShardSource(held_out, special_ids, chosen.seed)
+        records = [unseen.draw(index) for index in range(NUM_EVALUATED)]
+        evaluate = held_out_figures(chosen, records)
     columns = (
         TextColumn(chosen.name),
         BarColumn(),
@@ -89,6 +101,12 @@ def train_command(
             )
             bar.update(shown, completed=step, told=told)
 
-        run = Run(out, checkpoint_seconds=checkpoint_seconds, stop_after=steps)
+        run = Run(
+            out,
+            checkpoint_seconds=checkpoint_seconds,
+            stop_after=steps,
+            evaluate=evaluate,
+            evaluate_every=max(evaluate_every, 1),
+        )
         adapter = train(base, chosen, source, run, tell)
     print(adapter)  # noqa: T201

@@ -12,9 +12,11 @@ from training.batch import (
     PADDING,
     clean_visibility,
     draw_starts,
+    group_blocks,
     lay_blocks,
     noisy_visibility,
     pack_clean,
+    weigh_path,
 )
 
 CONFIG = NAMED["debug"]
@@ -145,3 +147,31 @@ def test_a_change_behind_a_block_is_not_seen(model):
     _, after = hidden_of(model, changed, noisy_changed)
     torch.testing.assert_close(before[:3], after[:3], atol=1e-6, rtol=0)
     assert not torch.allclose(before[3:], after[3:], atol=1e-3)
+
+
+def test_groups_hold_whole_blocks_in_the_order_of_their_places():
+    places = [(1, 4), (0, 9), (0, 2), (1, 0), (0, 3)]
+    _, _, noisy = blocks([14, 9], places, [[False, True, True]] * len(places))
+    groups = group_blocks(noisy, 7)
+    assert [len(group.ids_T) for group in groups] == [6, 6, 3]
+    starts = [int(start) for group in groups for start in group.clean_T[::3]]
+    assert starts == sorted(int(start) for start in noisy.clean_T[::3])
+    for group in groups:
+        for block in group.block_T.unique():
+            rows = noisy.rows(noisy.block_T == block)
+            again = group.rows(group.block_T == block)
+            assert torch.equal(rows.ids_T, again.ids_T)
+            assert torch.equal(rows.position_T, again.position_T)
+
+
+def test_rows_behind_what_the_base_would_not_write_weigh_less():
+    places, masks = [(0, 2), (0, 5)], [[False, True, True, True]] * 2
+    _, _, noisy = blocks([12], places, masks)
+    is_ar_S = torch.ones(12, dtype=torch.bool)
+    is_ar_S[3] = False  # the base would not have written token 4
+    weighed = weigh_path(noisy, is_ar_S, 0.25)
+    factor_NL = (weighed.weight_T / noisy.weight_T.clamp(min=1e-9)).view(2, 4)
+    # Block 0 has tokens 2 … 5: rows of 4 and 5 come behind the token that is not the base's.
+    assert factor_NL[0, 1] == 1
+    assert factor_NL[0, 2] == 0.25
+    assert factor_NL[1, 1:3].tolist() == [1, 1]

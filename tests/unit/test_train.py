@@ -1,5 +1,6 @@
 """The loop on the debug model: what it computes, and that nothing stops it from going on."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -10,15 +11,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.adapter import load_adapter
+from model.adapter import Adapter, AdapterConfig, load_adapter
 from model.config import NAMED
 from model.network import Transformer
+from model.noise import seeded_generator
 from training import train as training
 from training.optim import DivergedError
 from training.recipes import RECIPES, RecipeError, debug, recipe_from_data
 from training.stages import STAGES, TrainingRecord
 from training.train import Run, train
 
+adapting = importlib.import_module("training.stages.adapt")
 CONFIG = NAMED["debug"]
 SPECIAL = torch.tensor([510, 511])
 FIM = replace(debug(), name="fim", stage="fim", kind="merge")
@@ -154,3 +157,25 @@ def test_recipes_that_cannot_be():
 def test_the_curriculum_of_block_sizes():
     recipe = replace(debug(), num_steps=9, block_sizes=(4, 8, 16))
     assert [recipe.block_size(step) for step in range(9)] == [4] * 3 + [8] * 3 + [16] * 3
+
+
+def test_a_loss_does_not_depend_on_how_blocks_are_grouped(monkeypatch):
+    torch.manual_seed(3)
+    recipe = replace(debug(), off_path_weight=0.5, offset_decay=0.8)
+    found = []
+    for num_rows in (12, 4096):
+        monkeypatch.setitem(adapting.GROUP_ROWS, "cpu", num_rows)
+        model = base().requires_grad_(False)
+        torch.manual_seed(4)
+        model.adapter = Adapter(CONFIG, AdapterConfig(4, 8.0))
+        model.adapter.start_mask_at(model.embedding.weight)
+        model.adapter.randomize()
+        result = adapting.adapt(model, [Repeats().draw(1)], recipe, 0, seeded_generator(0, 1))
+        result.loss.backward()
+        gradient = model.adapter.layers[0].qkv.a.grad
+        found.append((result.loss.item(), gradient, result.figures))
+    (loss, gradient, figures), (other_loss, other_gradient, other_figures) = found
+    assert loss == pytest.approx(other_loss, rel=1e-5)
+    assert gradient.norm() > 0
+    assert torch.allclose(gradient, other_gradient, rtol=1e-3, atol=1e-6)
+    assert figures == pytest.approx(other_figures, rel=1e-4)

@@ -152,6 +152,15 @@ class Shards:
         lengths: npt.NDArray[np.uint32] = self._index["length"]
         return lengths
 
+    def frequent_ids(self, count: int) -> npt.NDArray[np.int64]:
+        """The ids that the whole folder has most often, at most `count`, ascending.
+
+        Those that are as frequent as each other go by their number, the lower ones first.
+        """
+        counts = np.bincount(self._tokens)
+        chosen = np.argsort(-counts, kind="stable")[:count]
+        return np.sort(chosen[counts[chosen] > 0])
+
     def place(self, step: int, seed: int) -> int:
         """The record that comes at a step of a shuffled pass without end (`shuffle.place`)."""
         return place(step, len(self), seed)

@@ -4,7 +4,7 @@ Knows neither files nor optimizers.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class TrainingRecord:
     """Place of the first token of the completion."""
     special_ids: Tensor
     """Ids that are no text, 1-D."""
+    vocabulary_ids: Tensor | None = None
+    """Ids that a trimmed vocabulary keeps, ascending."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def clean_attention(clean: Clean) -> Attention:
 def cut_record(record: TrainingRecord, recipe: Recipe) -> TrainingRecord:
     """The last tokens of a record: the completion stands at its end."""
     num_cut = max(len(record.ids_S) - recipe.max_tokens, 0)
-    return TrainingRecord(
-        record.ids_S[num_cut:], max(record.target_start - num_cut, 0), record.special_ids
+    return replace(
+        record,
+        ids_S=record.ids_S[num_cut:],
+        target_start=max(record.target_start - num_cut, 0),
     )

@@ -1,0 +1,157 @@
+"""Figures of a model on records that no run trains on: how far drafts are accepted, and whether a
+hole is ended by itself.
+
+Cheap enough to be taken many times along a run: contexts are the records' own text, a block is
+drafted in one step, and what the base would write is asked for once only. Knows neither losses nor
+benchmarks.
+
+Shape suffixes: B batch (1), L slots of a block, R rows with logits, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from model.network import KVCache, Transformer
+from model.noise import seeded_generator
+from training.batch import draw_starts
+from training.recipes import Recipe
+from training.stages import TrainingRecord
+
+BLOCKS_PER_RECORD = 16
+
+
+def held_out_figures(
+    recipe: Recipe, records: Sequence[TrainingRecord]
+) -> Callable[[Transformer], Mapping[str, float]]:
+    """What tells whether a run of this recipe gets better."""
+    if recipe.stage in ("fim", "ar"):
+        return partial(endings, records=records)
+    return Acceptance(
+        records, max_tokens=recipe.max_tokens, block_size=max(recipe.block_sizes), seed=recipe.seed
+    )
+
+
+class Acceptance:
+    """Drafts of one step against the greedy text of the base, as mode `exact` judges them."""
+
+    def __init__(
+        self,
+        records: Sequence[TrainingRecord],
+        *,
+        max_tokens: int,
+        block_size: int,
+        blocks_per_record: int = BLOCKS_PER_RECORD,
+        seed: int = 0,
+    ) -> None:
+        """Choose the places.
+
+        Args:
+            records: of which the first `max_tokens` tokens are used.
+            max_tokens: of a record.
+            block_size: slots of a canvas, the settled first one included.
+            blocks_per_record: places in each.
+            seed: which places.
+        """
+        self._block_size = block_size
+        self._places: list[tuple[Tensor, list[int]]] = []
+        for index, record in enumerate(records):
+            ids_S = record.ids_S[:max_tokens]
+            starts_N = draw_starts(
+                ids_S,
+                min(record.target_start, len(ids_S) - 1),
+                record.special_ids,
+                blocks_per_record,
+                block_size,
+                seeded_generator(seed, index),
+            )
+            # From the last to the first: what one block leaves in the cache hides no other's past.
+            self._places.append((ids_S, sorted(set(starts_N.tolist()), reverse=True)))
+        self._texts: dict[tuple[int, int], list[int]] = {}
+
+    @torch.no_grad()
+    def __call__(self, model: Transformer) -> Mapping[str, float]:
+        """`accepted`: drafts accepted a block, the first of which is the base's own and always is;
+        `right_k`: share of blocks whose k-th draft is the base's token, whatever stands before it.
+        """
+        device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
+        num_blocks, num_accepted = 0, 0
+        num_right_L = torch.zeros(self._block_size - 1)
+        for index, (ids_S, starts) in enumerate(self._places):
+            ids_S = ids_S.to(device)
+            cache = KVCache.allocate(
+                model.config, len(ids_S) + self._block_size, dtype=dtype, device=device
+            )
+            model.hidden(ids_S[None], cache=cache, rows=slice(0, 0))
+            for start in starts:
+                text = self._texts.get((index, start))
+                if text is None:
+                    text = self._write(model, cache, start, int(ids_S[start]))
+                    self._texts[index, start] = text
+                drafts = self._draft(model, cache, start, int(ids_S[start]))
+                is_right_L = drafts == torch.tensor(text)
+                num_right_L += is_right_L
+                num_accepted += int(is_right_L.long().cumprod(0).sum())
+                num_blocks += 1
+        assert num_blocks, "nothing to draft"
+        shares = (num_right_L / num_blocks).tolist()
+        right = {f"right_{offset}": share for offset, share in enumerate(shares, start=1)}
+        return {"accepted": num_accepted / num_blocks, **right}
+
+    def _write(self, model: Transformer, cache: KVCache, start: int, first: int) -> list[int]:
+        """What the base writes behind the token `first` at a place."""
+        text = [first]
+        for position in range(start, start + self._block_size - 1):
+            ids_BT = torch.tensor([[text[-1]]], device=model.embedding.weight.device)
+            text.append(int(model(ids_BT, cache=cache, start=position)[0, -1].argmax()))
+        return text[1:]
+
+    def _draft(self, model: Transformer, cache: KVCache, start: int, first: int) -> Tensor:
+        """The drafts (L − 1,) behind the token `first` at a place."""
+        mask_id, device = model.config.mask_id, model.embedding.weight.device
+        ids_BT = torch.full((1, self._block_size), mask_id, device=device)
+        ids_BT[0, 0] = first
+        logits_BRV = model(
+            ids_BT,
+            cache=cache,
+            start=start,
+            attention="canvas",
+            gate_BT=ids_BT == mask_id,
+            rows=slice(0, self._block_size - 1),
+        )
+        drafts_L: Tensor = logits_BRV[0].argmax(-1).cpu()
+        return drafts_L
+
+
+@torch.no_grad()
+def endings(model: Transformer, records: Sequence[TrainingRecord]) -> Mapping[str, float]:
+    """Figures of an update of the base, which acts on every row.
+
+    `ended`: share of records whose end token is the most likely one where the text ends; `early`:
+    share of the text's tokens in whose place the model would have ended; `nats`: mean −log p of a
+    token of the completion, the end included.
+    """
+    device = model.embedding.weight.device
+    num_ended, num_early, num_tokens, nats = 0, 0, 0, 0.0
+    for record in records:
+        ids_S = record.ids_S.to(device)
+        begin = max(record.target_start, 1)
+        logits_RV = model(
+            ids_S[None],
+            gate_BT=torch.ones_like(ids_S, dtype=torch.bool)[None],
+            rows=slice(begin - 1, len(ids_S) - 1),
+        )[0]
+        targets_R = ids_S[begin:]
+        is_end_R = logits_RV.argmax(-1) == targets_R[-1]
+        num_ended += int(is_end_R[-1])
+        num_early += int(is_end_R[:-1].sum())
+        num_tokens += len(targets_R)
+        log_p_RV = logits_RV.log_softmax(-1)
+        nats -= float(log_p_RV.gather(1, targets_R[:, None]).sum())
+    return {
+        "ended": num_ended / len(records),
+        "early": num_early / max(num_tokens - len(records), 1),
+        "nats": nats / num_tokens,
+    }
