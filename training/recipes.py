@@ -56,6 +56,8 @@ class Recipe:
     `exact` has refused the draft before it comes to that row."""
     vocabulary_size: int | None = None
     """Tokens that a prediction may choose from, the most frequent ones of the data; None: all."""
+    is_full: bool = False
+    """Whether all weights are trained, without a low-rank update."""
 
     def __post_init__(self) -> None:
         if self.stage == "adapt" and not (self.block_sizes and self.blocks_per_record):
@@ -110,6 +112,21 @@ def adapt() -> Recipe:
     )
 
 
+def ar() -> Recipe:
+    """The AR twin: all weights, next-token prediction of the same data, for a fair comparison."""
+    return Recipe(
+        name="ar",
+        stage="ar",
+        kind="merge",
+        num_steps=2000,
+        records_per_step=2,
+        max_tokens=512,
+        peak_lr=2e-5,
+        warmup_steps=100,
+        is_full=True,
+    )
+
+
 def debug() -> Recipe:
     """A few steps of the debug model, for tests."""
     return Recipe(
@@ -129,7 +146,7 @@ def debug() -> Recipe:
 
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
-    function.__name__: function for function in (fim, adapt, debug)
+    function.__name__: function for function in (fim, adapt, ar, debug)
 }
 
 
