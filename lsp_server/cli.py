@@ -39,7 +39,9 @@ class Options:
     """Settings that the command line can give; they win over every other source."""
 
     model: Annotated[str | None, Parameter(help="known name, hub id, .gguf file or folder")] = None
-    adapter: Annotated[str | None, Parameter(help="trained adapter to load")] = None
+    adapter: Annotated[
+        str | None, Parameter(help="auto: the one that comes with the model; none; or a file")
+    ] = None
     device: Annotated[str | None, Parameter(help="auto, cpu or cuda")] = None
     dtype: Annotated[str | None, Parameter(help="auto, bfloat16, float16 or float32")] = None
     threads: Annotated[str | None, Parameter(help="CPU threads of the engine")] = None

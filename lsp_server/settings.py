@@ -42,7 +42,10 @@ class Settings:
         default="qwen2.5-coder-0.5b",
         metadata={"help": "weights: a known name, a hub id, a .gguf file or a folder"},
     )
-    adapter: str | None = field(default=None, metadata={"help": "trained adapter to load"})
+    adapter: str = field(
+        default="auto",
+        metadata={"help": "auto: the adapter that comes with the model; none; or a file"},
+    )
     device: str = field(
         default="auto", metadata={"help": "auto, cpu or cuda", "pattern": "auto|cpu|cuda"}
     )
@@ -50,8 +53,13 @@ class Settings:
     threads: int | None = field(
         default=None, metadata={"help": "CPU threads of the engine", "minimum": 1}
     )
-    block_size: int = field(
-        default=16, metadata={"help": "tokens denoised together", "minimum": 1, "maximum": 64}
+    block_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "tokens denoised together; by default what the adapter was trained for",
+            "minimum": 1,
+            "maximum": 64,
+        },
     )
     mode: Mode = field(default="exact", metadata={"help": "how drafts are accepted"})
     layout: Layout = field(default="spm", metadata={"help": "order of prefix and suffix"})
@@ -139,12 +147,13 @@ def load_with_origins(
 def engine_arguments(settings: Settings) -> list[str]:
     """The engine process's flags. Two equal lists may share one engine, so paths are absolute."""
     arguments = ["--model", _absolute(settings.model)]
-    if settings.adapter is not None:
-        arguments += ["--adapter", _absolute(settings.adapter)]
+    is_file = settings.adapter not in ("auto", "none")
+    arguments += ["--adapter", _absolute(settings.adapter) if is_file else settings.adapter]
     arguments += ["--device", settings.device, "--dtype", settings.dtype]
     if settings.threads is not None:
         arguments += ["--threads", str(settings.threads)]
-    arguments += ["--block-size", str(settings.block_size)]
+    if settings.block_size is not None:
+        arguments += ["--block-size", str(settings.block_size)]
     if settings.offline:
         arguments.append("--offline")
     return arguments

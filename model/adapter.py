@@ -2,12 +2,14 @@
 
 One file format, two kinds. `gated`: the adapter that drafts, kept apart from the base and applied
 to MASK rows only, with a learned MASK embedding (gated LoRA, arXiv 2507.11851). `merge`: an update
-of the base itself (stage `fim`), added to the weights when they are loaded.
+of the base itself (stage `fim`), added to the weights when they are loaded. A gated adapter's file
+holds the update of the base that it was trained over, too: each is of no use without the other.
 
 Knows the shapes of a network through its config, nothing of attention or of training.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +23,11 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 
 FORMAT_VERSION = "1"
+PACKED_VERSION = "2"
+"""Of files that hold a base update beside the adapter, or 8-bit numbers."""
 Kind = Literal["gated", "merge"]
+_UPDATE = "update."
+_SCALE = ".scale"
 
 
 class AdapterError(ValueError):
@@ -34,6 +40,8 @@ class AdapterConfig:
 
     rank: int
     alpha: float
+    block_size: int | None = None
+    """Slots of the blocks that the adapter was trained to draft."""
 
 
 class LowRank(nn.Module):
@@ -107,19 +115,40 @@ def fingerprint(model: ModelConfig) -> str:
     return hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
 
 
-def save_adapter(adapter: Adapter, model: ModelConfig, path: Path, kind: Kind = "gated") -> None:
-    """Write a safetensors file that names its format, kind, rank, alpha and base."""
+def save_adapter(
+    adapter: Adapter,
+    model: ModelConfig,
+    path: Path,
+    kind: Kind = "gated",
+    *,
+    update: Adapter | None = None,
+    is_int8: bool = False,
+) -> None:
+    """Write a safetensors file that names its format, kind, rank, alpha and base.
+
+    Args:
+        adapter: what to write.
+        model: shapes of the base.
+        path: the file.
+        kind: what the adapter is.
+        update: update of the base that a gated adapter was trained over.
+        is_int8: store matrices as 8-bit numbers with one scale a row, for a file that travels.
+    """
+    is_packed = update is not None or is_int8
     metadata = {
         "format": "seed-lsp-adapter",
-        "format_version": FORMAT_VERSION,
+        "format_version": PACKED_VERSION if is_packed else FORMAT_VERSION,
         "kind": kind,
-        "rank": str(adapter.config.rank),
-        "alpha": repr(adapter.config.alpha),
+        **_as_metadata(adapter.config),
         "base": model.name,
         "base_fingerprint": fingerprint(model),
     }
     tensors = {name: tensor.detach().contiguous() for name, tensor in adapter.state_dict().items()}
-    save_file(tensors, path, metadata)
+    if update is not None:
+        metadata |= _as_metadata(update.config, _UPDATE)
+        state = update.layers.state_dict(prefix=f"{_UPDATE}layers.")
+        tensors |= {name: tensor.detach().contiguous() for name, tensor in state.items()}
+    save_file(_pack_int8(tensors) if is_int8 else tensors, path, metadata)
 
 
 def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapter:
@@ -128,6 +157,38 @@ def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapte
     Raises:
         AdapterError: if the file is missing, foreign, of another version or kind, or does not fit.
     """
+    metadata, tensors = _read(path, model, kind)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_UPDATE)}
+    return _assemble(path, model, own, metadata, "")
+
+
+def load_update(path: Path, model: ModelConfig) -> Adapter | None:
+    """The update of the base that the gated adapter in a file was trained over, if there is one.
+
+    Raises:
+        AdapterError: as `load_adapter`.
+    """
+    metadata, tensors = _read(path, model, "gated")
+    if f"{_UPDATE}rank" not in metadata:
+        return None
+    parts = {
+        name.removeprefix(_UPDATE): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(_UPDATE)
+    }
+    parts["mask_embedding"] = torch.zeros(model.width)  # the base has no use for MASK
+    return _assemble(path, model, parts, metadata, _UPDATE)
+
+
+def _as_metadata(config: AdapterConfig, prefix: str = "") -> dict[str, str]:
+    told = {f"{prefix}rank": str(config.rank), f"{prefix}alpha": repr(config.alpha)}
+    if config.block_size is not None:
+        told[f"{prefix}block_size"] = str(config.block_size)
+    return told
+
+
+def _read(path: Path, model: ModelConfig, kind: Kind) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file that is for this network and of this kind."""
     if not path.is_file():
         raise AdapterError(f"There is no adapter file {path}.")
     try:
@@ -138,10 +199,10 @@ def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapte
         raise AdapterError(f"{path} is not a readable safetensors file ({error}).") from error
     if metadata.get("format") != "seed-lsp-adapter":
         raise AdapterError(f"{path} is not an adapter of seed-lsp.")
-    if metadata.get("format_version") != FORMAT_VERSION:
+    if metadata.get("format_version") not in (FORMAT_VERSION, PACKED_VERSION):
         raise AdapterError(
             f"{path} has adapter format {metadata.get('format_version')}, this version reads "
-            f"{FORMAT_VERSION}; update seed-lsp or fetch the adapter again."
+            f"{FORMAT_VERSION} and {PACKED_VERSION}; update seed-lsp or fetch the adapter again."
         )
     if metadata.get("kind") != kind:
         raise AdapterError(f"{path} is an update of kind {metadata.get('kind')}, not {kind}.")
@@ -150,14 +211,53 @@ def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapte
             f"{path} was made for {metadata.get('base')}, which has another shape than "
             f"{model.name}; choose the model it was made for."
         )
+    return metadata, _unpack_int8(tensors)
+
+
+def _assemble(
+    path: Path,
+    model: ModelConfig,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    prefix: str,
+) -> Adapter:
     try:
-        config = AdapterConfig(int(metadata["rank"]), float(metadata["alpha"]))
+        block_size = metadata.get(f"{prefix}block_size")
+        config = AdapterConfig(
+            int(metadata[f"{prefix}rank"]),
+            float(metadata[f"{prefix}alpha"]),
+            None if block_size is None else int(block_size),
+        )
         with torch.device("meta"):  # shapes are compared before anything of that size is made
             adapter = Adapter(model, config)
-        adapter.load_state_dict(tensors, assign=True)
+        adapter.load_state_dict(dict(tensors), assign=True)
     except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise AdapterError(f"The tensors in {path} are not those of an adapter.") from error
     return adapter
+
+
+def _pack_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as multiples of 1/127 of the largest number of their row, vectors as bf16."""
+    packed = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() < 2:
+            packed[name] = tensor.to(torch.bfloat16)
+            continue
+        scale_R1 = tensor.float().abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
+        packed[name] = (tensor.float() / scale_R1).round().to(torch.int8)
+        packed[f"{name}{_SCALE}"] = scale_R1[:, 0]
+    return packed
+
+
+def _unpack_int8(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    unpacked = {}
+    for name, tensor in tensors.items():
+        scale_R = tensors.get(f"{name}{_SCALE}")
+        if scale_R is not None:
+            unpacked[name] = tensor.float() * scale_R[:, None]
+        elif not name.endswith(_SCALE):
+            unpacked[name] = tensor
+    return unpacked
 
 
 @torch.no_grad()

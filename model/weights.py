@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.adapter import load_adapter, merge_update
+from model.adapter import load_adapter, load_update, merge_update
 from model.folder_source import FolderSource
 from model.gguf_source import GGUFSource
 from model.network import Transformer
@@ -50,8 +50,9 @@ def load_model(
         path: file or folder.
         dtype: of the weights in memory.
         device: where they go.
-        adapter: file of a gated adapter, attached to the network.
-        merge: file of an update that is added to the base weights.
+        adapter: file of a gated adapter, attached to the network; the update of the base that it
+            was trained over, if the file holds one, is added to the base weights.
+        merge: file of another update of the base, to be taken instead of the adapter's.
 
     Raises:
         WeightsError: if the weights are missing, foreign, damaged or of an unknown kind.
@@ -66,8 +67,13 @@ def load_model(
     if source.config.is_tied:
         model.head.weight = model.embedding.weight
     _pour(source, model)
+    update = None
     if merge is not None:
-        merge_update(load_adapter(merge, source.config, "merge").to(device), model.blocks)
+        update = load_adapter(merge, source.config, "merge")
+    elif adapter is not None:
+        update = load_update(adapter, source.config)
+    if update is not None:
+        merge_update(update.to(device), model.blocks)
     if adapter is not None:
         model.adapter = load_adapter(adapter, source.config).to(device, dtype)
     return model.requires_grad_(False).eval()

@@ -11,6 +11,8 @@ from model.weights import load_model
 from sampler.engine import Engine, EngineSettings
 from sampler.runner import Runner
 
+BLOCK_SIZE = 16
+"""Where no adapter says otherwise."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -42,17 +44,27 @@ def open_engine(
     device: torch.device,
     dtype: torch.dtype,
     adapter: Path | None = None,
-    block_size: int = 16,
+    block_size: int | None = None,
 ) -> Engine:
     """Load weights and vocabulary from a GGUF file or a folder; one forward warms the kernels up.
+
+    Args:
+        path: the file or folder.
+        device: where the network runs.
+        dtype: of its weights.
+        adapter: file of a gated adapter.
+        block_size: slots of a canvas; None for what the adapter was trained to draft.
 
     Raises:
         ValueError: with one sentence for a person, whatever is wrong with the files.
     """
-    if block_size < 1:
+    if block_size is not None and block_size < 1:
         raise ValueError(f"A block has at least 1 slot, not {block_size}.")
     vocabulary = read_vocabulary(path)
     model = load_model(path, dtype=dtype, device=device, adapter=adapter)
+    if block_size is None and model.adapter is not None:
+        block_size = model.adapter.config.block_size
+    block_size = block_size or BLOCK_SIZE
     pack(model)
     runner = Runner(model)
     with torch.inference_mode():

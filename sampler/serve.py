@@ -205,6 +205,7 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
         ValueError: with one sentence for a person.
     """
     from model.hub import Progress, resolve
+    from model.shipped import choose_adapter
 
     def report(progress: Progress) -> None:
         server.announce(Loading(progress.message, progress.fraction))
@@ -215,7 +216,7 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
 
     device, dtype = choose_device(arguments.device, arguments.dtype, arguments.threads)
     server.announce(Loading(f"reading {path.name}"))
-    adapter = Path(arguments.adapter) if arguments.adapter else None
+    adapter = choose_adapter(arguments.adapter, arguments.model)
     engine = open_engine(
         path, device=device, dtype=dtype, adapter=adapter, block_size=arguments.block_size
     )
@@ -232,11 +233,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sampler.serve", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
-    parser.add_argument("--adapter")
+    parser.add_argument("--adapter", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--block-size", type=int, default=16)
+    parser.add_argument("--block-size", type=int)
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("--idle-exit", type=float, default=600.0, metavar="SECONDS")
     return parser.parse_args(argv)

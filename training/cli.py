@@ -6,10 +6,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
+from model import hub
 from training import run_cli
 from training.data import cli as data_cli
 from training.evaluation import cli as evaluation_cli
-from training.export import init_adapter
+from training.export import export_adapter, init_adapter
 
 app = App(name="seed-train", help="Makes the weights that seed-lsp runs.")
 for part in (data_cli, run_cli, evaluation_cli):
@@ -30,6 +31,21 @@ def init_adapter_command(
         random: seed for random updates, which draft nonsense (for tests); by default none at all.
     """
     init_adapter(model, out, rank=rank, seed=random)
+
+
+@app.command(name="export")
+def export_command(
+    *, adapter: Path, out: Path, base_update: Path | None = None, model: str = hub.DEFAULT_MODEL
+) -> None:
+    """Put an adapter and the update of the base below it into one file of 8-bit numbers.
+
+    Args:
+        adapter: adapter.safetensors of a run.
+        out: file to write, *.safetensors.
+        base_update: adapter.safetensors of the run of recipe fim that it was trained over.
+        model: the base: known name, hub id, .gguf file or folder.
+    """
+    export_adapter(hub.resolve(model), adapter, base_update, out)
 
 
 def main() -> None:

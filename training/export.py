@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from model.adapter import Adapter, AdapterConfig, save_adapter
-from model.weights import load_model
+from model.adapter import Adapter, AdapterConfig, load_adapter, save_adapter
+from model.weights import load_model, open_source
 
 
 def init_adapter(model_path: Path, out: Path, *, rank: int, seed: int | None) -> None:
@@ -24,3 +24,21 @@ def init_adapter(model_path: Path, out: Path, *, rank: int, seed: int | None) ->
     if seed is not None:
         adapter.randomize()
     save_adapter(adapter, model.config, out)
+
+
+def export_adapter(model_path: Path, adapter: Path, base_update: Path | None, out: Path) -> None:
+    """Write what a run made into one small file that `seed-lsp --adapter` takes.
+
+    Args:
+        model_path: the base, for its shapes only.
+        adapter: file of a gated adapter.
+        base_update: file of the update of the base that it was trained over.
+        out: file to write.
+
+    Raises:
+        WeightsError: if the model cannot be read.
+        AdapterError: if an update cannot be read or does not fit.
+    """
+    config = open_source(model_path).config
+    update = None if base_update is None else load_adapter(base_update, config, "merge")
+    save_adapter(load_adapter(adapter, config), config, out, update=update, is_int8=True)

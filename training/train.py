@@ -72,7 +72,8 @@ def train(
     run.folder.mkdir(parents=True, exist_ok=True)
     model.requires_grad_(False)
     torch.manual_seed(recipe.seed)
-    adapter = Adapter(model.config, AdapterConfig(recipe.rank, recipe.alpha))
+    block_size = max(recipe.block_sizes, default=None)
+    adapter = Adapter(model.config, AdapterConfig(recipe.rank, recipe.alpha, block_size))
     adapter.start_mask_at(model.embedding.weight)
     adapter.to(model.embedding.weight.device)
     model.adapter = adapter

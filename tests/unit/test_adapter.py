@@ -1,13 +1,17 @@
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from model import shipped
 from model.adapter import (
     Adapter,
     AdapterConfig,
     AdapterError,
     fingerprint,
     load_adapter,
+    load_update,
     save_adapter,
 )
 from model.config import NAMED
@@ -138,3 +142,48 @@ def test_init_adapter_writes_what_the_model_loads(model, tmp_path, seed):
     assert is_base == (seed is None)
     mean_D = model.embedding.weight.mean(0)
     assert 0 < (loaded.adapter.mask_embedding - mean_D).abs().mean() < 0.5
+
+
+def update_of_the_base():
+    update = Adapter(CONFIG, AdapterConfig(rank=3, alpha=6.0)).requires_grad_(False)
+    update.randomize(0.1)
+    return update
+
+
+def test_a_file_of_8_bit_numbers_holds_nearly_the_same(tmp_path, model, adapter):
+    adapter.config = AdapterConfig(4, 8.0, block_size=8)
+    path = tmp_path / "small.safetensors"
+    save_adapter(adapter, CONFIG, path, is_int8=True)
+    again = load_adapter(path, CONFIG)
+    assert again.config == adapter.config
+    for name, tensor in adapter.named_parameters():
+        other = again.get_parameter(name)
+        assert (other - tensor).abs().max() <= tensor.abs().max() / 127
+    assert load_update(path, CONFIG) is None
+
+
+def test_an_adapter_brings_the_update_that_it_was_trained_over(tmp_path, model, adapter):
+    save_model(model, tmp_path / "base")
+    update = update_of_the_base()
+    save_adapter(update, CONFIG, tmp_path / "fim.safetensors", "merge")
+    save_adapter(adapter, CONFIG, tmp_path / "both.safetensors", update=update)
+
+    def loaded(**files):
+        return load_model(tmp_path / "base", dtype=torch.float32, device=CPU, **files)
+
+    both = loaded(adapter=tmp_path / "both.safetensors")
+    merged = loaded(merge=tmp_path / "fim.safetensors")
+    assert torch.equal(both(IDS), merged(IDS))
+    assert not torch.allclose(both(IDS), model(IDS))
+    assert both.adapter is not None
+    assert torch.equal(both.adapter.mask_embedding, adapter.mask_embedding)
+
+
+def test_what_the_package_brings_is_chosen_by_the_models_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    (tmp_path / "known.safetensors").touch()
+    assert shipped.choose_adapter("auto", "known") == tmp_path / "known.safetensors"
+    assert shipped.choose_adapter("auto", "other/model") is None
+    assert shipped.choose_adapter("auto", str(tmp_path / "known.gguf")) is None
+    assert shipped.choose_adapter("none", "known") is None
+    assert shipped.choose_adapter("my.safetensors", "known") == Path("my.safetensors")

@@ -182,9 +182,11 @@ def test_engine_arguments_are_only_what_is_set(tmp_path: Path, monkeypatch: Any)
     (tmp_path / "a.gguf").touch()
     given_settings = Settings(model="a.gguf", threads=2, offline=True)
     assert engine_arguments(given_settings) == [
-        *["--model", str(tmp_path / "a.gguf"), "--device", "auto", "--dtype", "auto"],
-        *["--threads", "2", "--block-size", "16", "--offline"],
+        *["--model", str(tmp_path / "a.gguf"), "--adapter", "auto"],
+        *["--device", "auto", "--dtype", "auto", "--threads", "2", "--offline"],
     ]
+    assert engine_arguments(Settings(adapter="none", block_size=4))[2:4] == ["--adapter", "none"]
+    assert "4" in engine_arguments(Settings(block_size=4))
     assert "--threads" not in engine_arguments(Settings())
     assert engine_arguments(Settings(model="~nobody/\0"))[1] == "~nobody/\0"
     assert engine_arguments(Settings())[:2] == ["--model", "qwen2.5-coder-0.5b"]

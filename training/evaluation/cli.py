@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model import hub
+from model.shipped import choose_adapter
 from sampler.messages import Mode
 from training.evaluation.engines import EngineName, EngineSpec
 from training.evaluation.evaluate import Entry, evaluate, run_folder
@@ -47,12 +48,12 @@ def evaluate_command(
     limit: PositiveInt | None = None,
     seed: int = 0,
     model: str = hub.DEFAULT_MODEL,
-    adapter: Path | None = None,
+    adapter: str = "auto",
     rival_model: Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
     threads: PositiveInt | None = None,
-    block_size: PositiveInt = 16,
+    block_size: PositiveInt | None = None,
     workers: PositiveInt | None = None,
     out: Path = Path("runs"),
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -71,23 +72,24 @@ def evaluate_command(
         limit: number of tasks, drawn with the seed.
         seed: what they are drawn with.
         model: known name, hub id, .gguf file or folder.
-        adapter: trained adapter to load.
+        adapter: auto for the one that comes with the model, none, or a file.
         rival_model: another GGUF file for llama.cpp, e.g. the same weights quantized otherwise.
         device: auto, cpu or cuda.
         dtype: auto, bfloat16, float16 or float32.
         threads: CPU threads of an engine.
-        block_size: tokens denoised together.
+        block_size: tokens denoised together; by default what the adapter was trained for.
         workers: test programs side by side.
         out: folder of the stored runs.
         json: print the JSON line only.
     """
     console = Console(stderr=True, quiet=json)
     path = hub.resolve(model)
+    adapter_path = choose_adapter(adapter, model)
     specs = [
         EngineSpec(
             name,
             rival_model if rival_model and name == "llama.cpp" else path,
-            adapter=adapter if name == "ours" else None,
+            adapter=adapter_path if name == "ours" else None,
             device=device,
             dtype=dtype,
             threads=threads,
@@ -109,7 +111,7 @@ def evaluate_command(
                 totals = measure_perplexity(
                     Path(folder) if folder else data,
                     path,
-                    adapter=adapter,
+                    adapter=adapter_path,
                     device=device,
                     dtype=dtype,
                     threads=threads,

@@ -37,7 +37,7 @@ class EngineSpec:
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
-    block_size: int = 16
+    block_size: int | None = None
     num_positions: int = 4096
 
 
@@ -87,7 +87,7 @@ class OwnEngine:
             "device": str(device),
             "dtype": str(dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
-            "block_size": spec.block_size,
+            "block_size": self._engine.settings.block_size,
             "max_steps": self._engine.settings.max_steps,
             "policy": repr(self._engine.settings.policy),
             "delta": self._engine.settings.delta,

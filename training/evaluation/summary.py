@@ -38,8 +38,8 @@ class Summary:
     edit_similarity: float | None
     parses: float | None
     ended_by_itself: float
-    """Share of completions that the model, the syntax or the end of the one line ended, not a
-    limit."""
+    """Share of completions that the model or the syntax ended, neither a limit nor the rule that
+    one line is enough."""
     tokens: int
     forwards: float
     """Mean per task, without prefill."""
@@ -160,7 +160,7 @@ def summarize(run: Run, name: str) -> Summary:
         exact_match=_mean([score.exact for score in scores]),
         edit_similarity=_mean([score.similarity for score in scores]),
         parses=_mean([score.parses for score in scores]),
-        ended_by_itself=sum(s.stop in ("end_of_hole", "line") for s in samples) / len(samples),
+        ended_by_itself=sum(s.stop == "end_of_hole" for s in samples) / len(samples),
         tokens=tokens,
         forwards=statistics.mean(sample.forwards for sample in samples),
         tokens_per_forward=_ratio(tokens, sum(sample.forwards for sample in samples)),
