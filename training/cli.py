@@ -1,5 +1,6 @@
 """Command line of the training side, `seed-train`."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from cyclopts import App, Parameter, validators
 
 from model import hub
 from training import run_cli
+from training.curves import describe, plot_run, read_run
 from training.data import cli as data_cli
 from training.evaluation import cli as evaluation_cli
 from training.export import export_adapter, init_adapter
@@ -46,6 +48,19 @@ def export_command(
         model: the base: known name, hub id, .gguf file or folder.
     """
     export_adapter(hub.resolve(model), adapter, base_update, out)
+
+
+@app.command(name="curves")
+def curves_command(run: Path, *, out: Path) -> None:
+    """Draw a run's loss and held-out figures; print them with the law of the accepted drafts.
+
+    Args:
+        run: folder of a run.
+        out: SVG file to write.
+    """
+    log = read_run(run)
+    plot_run(log, out)
+    print(json.dumps(describe(log)))  # noqa: T201
 
 
 def main() -> None:

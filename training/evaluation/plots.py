@@ -34,7 +34,7 @@ _STYLE: Mapping[str, Any] = {
     "grid.color": "#e5e5e5",
     "axes.axisbelow": True,
 }
-_COLORS = ("#0b6e4f", "#c84630", "#3d5a98", "#8d5a97", "#b58900", "#4c4c4c")
+COLORS = ("#0b6e4f", "#c84630", "#3d5a98", "#8d5a97", "#b58900", "#4c4c4c")
 _MARKERS = ("o", "s", "^", "D", "v")  # one less than colors: 30 pairs before one comes again
 _MAX_COLUMNS = 3
 
@@ -51,7 +51,7 @@ def plot_quality(by_set: Mapping[str, Mapping[str, Summary]], cost: Cost, path: 
         MissingExtraError: without matplotlib.
     """
     styles = _styles(label for own in by_set.values() for label in own)
-    with _panels(by_set, path) as panels:
+    with panels_of(by_set, path) as panels:
         for (name, own), axes in zip(by_set.items(), panels, strict=True):
             axes.set(title=name, xlabel=_COST_LABELS[cost])
             for label, summary in own.items():
@@ -72,7 +72,7 @@ def plot_accepted(by_set: Mapping[str, Mapping[str, Sequence[int]]], path: Path)
         MissingExtraError: without matplotlib.
     """
     styles = _styles(label for own in by_set.values() for label in own)
-    with _panels(by_set, path) as panels:
+    with panels_of(by_set, path) as panels:
         for (name, own), axes in zip(by_set.items(), panels, strict=True):
             axes.set(title=name, xlabel="accepted drafts of a block", ylabel="% of the blocks")
             axes.grid(visible=False, axis="x")
@@ -108,12 +108,12 @@ def _point(
 def _styles(labels: Iterable[str]) -> Mapping[str, tuple[str, str]]:
     """A color and a marker for each contender, the same in all panels."""
     names = dict.fromkeys(labels)
-    looks = zip(itertools.cycle(_COLORS), itertools.cycle(_MARKERS), strict=False)
+    looks = zip(itertools.cycle(COLORS), itertools.cycle(_MARKERS), strict=False)
     return dict(zip(names, looks, strict=False))
 
 
 @contextmanager
-def _panels(names: Iterable[str], path: Path) -> Iterator[Sequence["Axes"]]:
+def panels_of(names: Iterable[str], path: Path) -> Iterator[Sequence["Axes"]]:
     """Axes for each name, with one legend below them; the figure is stored in the end."""
     matplotlib = _matplotlib()
     count = len(list(names))
