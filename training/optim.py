@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 class DivergedError(ValueError):
@@ -79,5 +80,9 @@ class SpikeGuard:
 
 
 def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
-    """Scale all gradients down to a common norm of at most `limit`; returns the norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(list(parameters), limit))
+    """Scale all gradients down to a common norm of at most `limit`; returns the norm before.
+
+    Of gradients that are spread over processes it is the norm of the whole, in each of them.
+    """
+    norm = torch.nn.utils.clip_grad_norm_(list(parameters), limit)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
