@@ -1,29 +1,34 @@
-"""The command `seed-train train`: a recipe, data and a base in, an adapter out.
+"""The command `seed-train train`: a recipe, data and a base in, an adapter or a network out.
 
-Knows no losses; it puts the loop, the shards and the weights together.
+Knows no losses; it puts the loop, the shards, the weights and the processes together.
 """
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from cyclopts import App, Parameter, validators
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model import hub
 from model.format.vocabulary import read_vocabulary
+from model.network import Transformer
 from model.weights import load_model
 from sampler.load import choose_device
 from training.data.shards import Shards
+from training.distributed import join
+from training.full import full_recipe
 from training.held_out import held_out_figures
-from training.recipes import RECIPES, RecipeError
+from training.progress import training_bar
+from training.recipes import RECIPES, Recipe, RecipeError
 from training.source import ShardSource
 from training.train import Run, train
 
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 NonNegativeInt = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+Flag = Annotated[bool, Parameter(negative="")]
 NUM_EVALUATED = 12
 """Held-out records that figures are taken of along a run."""
 HELD_OUT_SHARE = 0.01
@@ -42,24 +47,35 @@ def train_command(
     out: Path,
     model: str = hub.DEFAULT_MODEL,
     base_update: Path | None = None,
+    start: Path | None = None,
+    full: Flag = False,
     device: str = "auto",
     dtype: str = "auto",
     threads: PositiveInt | None = None,
+    compile: Flag = False,
+    records_per_forward: PositiveInt = 1,
     steps: PositiveInt | None = None,
     checkpoint_seconds: PositiveInt = 300,
     evaluate_every: NonNegativeInt = 50,
 ) -> None:
     """Train, or go on with a run that was stopped: same recipe, same data, same folder.
 
+    Under torchrun (torchrun --nproc-per-node 8 -m training train …) all its processes train
+    together.
+
     Args:
-        recipe: fim, adapt or debug.
+        recipe: a name from training/recipes.py, such as fim or adapt.
         data: folder of shards, from `seed-train data build`.
-        out: folder of the run: checkpoints, log.jsonl, adapter.safetensors.
+        out: folder of the run: checkpoints, log.jsonl, adapter.safetensors (and model/).
         model: known name, hub id, .gguf file or folder.
         base_update: update of the base from recipe fim, merged before training.
+        start: adapter of another run to begin with.
+        full: train all weights instead of an adapter; writes a network, too.
         device: auto, cpu or cuda.
-        dtype: of the frozen base; the adapter is trained in float32.
+        dtype: that the network computes in; what is trained is kept in float32.
         threads: CPU threads.
+        compile: compile the network's layers first; pays on a GPU.
+        records_per_forward: records in one forward; more of them keep a GPU busy.
         steps: stop after so many steps; the run can be continued.
         checkpoint_seconds: time between checkpoints.
         evaluate_every: steps between figures of held-out files in evaluations.jsonl; 0: none.
@@ -67,46 +83,57 @@ def train_command(
     if recipe not in RECIPES:
         raise RecipeError(f"Unknown recipe {recipe!r}; known are {', '.join(RECIPES)}.")
     chosen = RECIPES[recipe]()
+    if full and not chosen.is_full:
+        chosen = full_recipe(chosen)
+    if chosen.is_full and start is not None:
+        raise RecipeError("A run of all weights begins with the model, not with an adapter.")
     path = hub.resolve(model)
     torch_device, torch_dtype = choose_device(device, dtype, threads)
-    shards, held_out = Shards(data).split(HELD_OUT_SHARE)
-    if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
-        shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
-    base = load_model(path, dtype=torch_dtype, device=torch_device, merge=base_update)
-    special_ids = read_vocabulary(path).special_ids
-    source = ShardSource(shards, special_ids, chosen.seed, chosen.vocabulary_size)
-    evaluate = None
-    if evaluate_every and len(held_out):
-        unseen = ShardSource(held_out, special_ids, chosen.seed)
-        records = [unseen.draw(index) for index in range(NUM_EVALUATED)]
-        evaluate = held_out_figures(chosen, records)
-    columns = (
-        TextColumn(chosen.name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(),
-    )
-    recent: deque[Mapping[str, float]] = deque(maxlen=20)
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        shown = bar.add_task("", total=chosen.num_steps, told="")
-
-        def tell(step: int, figures: Mapping[str, float]) -> None:
-            recent.append(figures)
-            sums = {key: sum(each[key] for each in recent) for key in ("loss", "rows", "seconds")}
-            share = sum(each["correct"] for each in recent) / max(sums["rows"], 1)
-            told = (
-                f"loss {sums['loss'] / len(recent):.3f}, right {share:.1%}, "
-                f"{sums['rows'] / sums['seconds']:.0f} tokens/s"
-            )
-            bar.update(shown, completed=step, told=told)
-
+    with join(torch_device, has_group=chosen.is_full) as world:
+        shards, held_out = Shards(data).split(HELD_OUT_SHARE)
+        if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
+            shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
+        base = load_model(
+            path,
+            dtype=torch.float32 if chosen.is_full else torch_dtype,
+            device=torch_device,
+            merge=base_update,
+        )
+        if compile:
+            compile_layers(base)
+        special_ids = read_vocabulary(path).special_ids
         run = Run(
             out,
             checkpoint_seconds=checkpoint_seconds,
             stop_after=steps,
-            evaluate=evaluate,
+            records_per_forward=records_per_forward,
+            start=start,
+            base=path,
+            dtype=torch_dtype,
             evaluate_every=max(evaluate_every, 1),
         )
-        adapter = train(base, chosen, source, run, tell)
-    print(adapter)  # noqa: T201
+        if evaluate_every and len(held_out):
+            unseen = ShardSource(held_out, special_ids, chosen.seed)
+            run = replace(run, evaluate=_evaluation(chosen, unseen))
+        source = ShardSource(shards, special_ids, chosen.seed, chosen.vocabulary_size)
+        console = Console(stderr=True, quiet=not world.is_first)
+        with training_bar(console, chosen.name, chosen.num_steps) as tell:
+            written = train(base, chosen, source, run, tell, world)
+    if world.is_first:
+        print(written)  # noqa: T201
+
+
+def compile_layers(model: Transformer) -> None:
+    """Compile the layers in place, once for all of them and for any number of rows."""
+    for block in model.blocks:
+        block.compile(dynamic=True)
+
+
+def _evaluation(
+    recipe: Recipe, unseen: ShardSource
+) -> Callable[[Transformer], Mapping[str, float]]:
+    """Held-out figures; a base that is itself trained is asked anew what it would write."""
+    records = [unseen.draw(index) for index in range(NUM_EVALUATED)]
+    if not recipe.is_full:
+        return held_out_figures(recipe, records)
+    return lambda model: held_out_figures(recipe, records)(model)
