@@ -39,6 +39,11 @@ class EngineSettings:
     """Slots of a canvas, the settled first one included."""
     max_steps: int = 4
     """Denoising steps per block; the last one reveals whatever is still masked."""
+    exact_steps: int = 1
+    """The same in mode `exact`, whose text does not depend on it: a second step costs as much as
+    the verifying forward that settles what the first got right."""
+    has_lookup: bool = True
+    """Whether drafts are copied from the context where it has the like."""
     policy: UnmaskPolicy = field(default_factory=UnmaskPolicy)
     delta: float = 0.5
     """Mode `balanced` accepts a draft whose AR probability is at least this share of the best."""
@@ -204,13 +209,15 @@ class Engine:
                 continue
             sequence.truncate(length)
             canvas, has_seeds = self._new_canvas(request.mode, sequence, fresh[-1], num_slots)
-            for step in range(self.settings.max_steps):
+            is_exact = request.mode == "exact"
+            num_steps = self.settings.exact_steps if is_exact else self.settings.max_steps
+            for step in range(num_steps):
                 if not canvas.has_masked:
                     break
                 logits_LV = self.runner.denoise(sequence, canvas)
                 task.forwards += 1
                 task.denoising_steps += 1
-                is_last = step == self.settings.max_steps - 1
+                is_last = step == num_steps - 1
                 reveal(canvas, logits_LV, self.settings.policy, is_last=is_last)
                 yield []
             # Nobody has scored a seed: only the denoiser's own drafts may go unverified.
@@ -319,16 +326,21 @@ class Engine:
     def _new_canvas(
         self, mode: Mode, sequence: CachedSequence, first: int, num_slots: int
     ) -> tuple[Canvas, bool]:
-        """A canvas to denoise, or one seeded from the context where no adapter can denoise it."""
+        """The next canvas: seeded from the context where that has the like, else to be denoised.
+
+        Seeds cost no forward, and even those behind a tail of two tokens give more text a forward
+        than a denoised block (docs/log.md). Mode `fast`, which accepts what it drafts, has none.
+        """
         start, device = len(sequence.tokens), self.runner.device
-        if mode != "ar" and self.runner.model.adapter is not None:
+        has_adapter = mode != "ar" and self.runner.model.adapter is not None
+        seeds: list[int] = []
+        if num_slots > 1 and self.settings.has_lookup and not (has_adapter and mode == "fast"):
+            known = np.asarray([*sequence.tokens, first], dtype=np.int64)
+            seeds = lookup_draft(known, num_slots - 1)
+        if has_adapter and not seeds:
             mask_id = self.runner.model.config.mask_id
             return Canvas.masked(start, first, num_slots, mask_id, device), False
-        tokens = [first]
-        if num_slots > 1:
-            known = np.asarray([*sequence.tokens, first], dtype=np.int64)
-            tokens += lookup_draft(known, num_slots - 1)
-        return Canvas.seeded(start, tokens, device), True
+        return Canvas.seeded(start, [first, *seeds], device), True
 
     def _commit(
         self, task: _Task, sequence: CachedSequence, canvas: Canvas, mode: Mode

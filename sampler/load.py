@@ -45,6 +45,7 @@ def open_engine(
     dtype: torch.dtype,
     adapter: Path | None = None,
     block_size: int | None = None,
+    has_lookup: bool = True,
 ) -> Engine:
     """Load weights and vocabulary from a GGUF file or a folder; one forward warms the kernels up.
 
@@ -54,6 +55,7 @@ def open_engine(
         dtype: of its weights.
         adapter: file of a gated adapter.
         block_size: slots of a canvas; None for what the adapter was trained to draft.
+        has_lookup: whether drafts are copied from the context where it has the like.
 
     Raises:
         ValueError: with one sentence for a person, whatever is wrong with the files.
@@ -69,5 +71,5 @@ def open_engine(
     runner = Runner(model)
     with torch.inference_mode():
         model(torch.zeros(1, block_size, dtype=torch.long, device=device))
-    settings = EngineSettings(block_size=block_size)
+    settings = EngineSettings(block_size=block_size, has_lookup=has_lookup)
     return Engine(runner, vocabulary, Tokenizer(vocabulary), settings)

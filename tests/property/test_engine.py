@@ -120,9 +120,20 @@ def test_the_engine_gives_the_text_of_the_reference(
 
 
 @settings(max_examples=40, deadline=None)
-@given(prefix=TEXT, suffix=TEXT, has_adapter=st.booleans(), block_size=st.integers(1, 9))
-def test_exact_is_ar_whatever_is_proposed(prefix, suffix, has_adapter, block_size):
-    engine = make_engine(has_adapter, block_size=block_size)
+@given(
+    prefix=TEXT,
+    suffix=TEXT,
+    has_adapter=st.booleans(),
+    has_lookup=st.booleans(),
+    block_size=st.integers(1, 9),
+    exact_steps=st.integers(1, 3),
+)
+def test_exact_is_ar_whatever_is_proposed(
+    prefix, suffix, has_adapter, has_lookup, block_size, exact_steps
+):
+    engine = make_engine(
+        has_adapter, block_size=block_size, has_lookup=has_lookup, exact_steps=exact_steps
+    )
     exact = complete(engine, ask(prefix, suffix, "exact"))
     plain = complete(make_engine(has_adapter), ask(prefix, suffix, "ar"))
     assert (exact.text, exact.stop, exact.stats.tokens) == (
@@ -136,7 +147,7 @@ def test_exact_is_ar_whatever_is_proposed(prefix, suffix, has_adapter, block_siz
 @given(prefix=TEXT, suffix=TEXT, block_size=st.integers(2, 9))
 def test_the_first_draft_of_a_block_is_never_refused(prefix, suffix, block_size):
     """All slots are revealed in one step; slot 1 then holds what the AR model says."""
-    engine = make_engine(block_size=block_size, max_steps=1)
+    engine = make_engine(block_size=block_size, has_lookup=False)
     stats = complete(engine, ask(prefix, suffix, "exact")).stats
     assert all(count >= 1 for count in stats.accepted)
 

@@ -54,6 +54,7 @@ def evaluate_command(
     dtype: str = "auto",
     threads: PositiveInt | None = None,
     block_size: PositiveInt | None = None,
+    lookup: bool = True,
     workers: PositiveInt | None = None,
     out: Path = Path("runs"),
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -78,6 +79,7 @@ def evaluate_command(
         dtype: auto, bfloat16, float16 or float32.
         threads: CPU threads of an engine.
         block_size: tokens denoised together; by default what the adapter was trained for.
+        lookup: whether drafts may be copied from the context, or all come from the adapter.
         workers: test programs side by side.
         out: folder of the stored runs.
         json: print the JSON line only.
@@ -94,6 +96,7 @@ def evaluate_command(
             dtype=dtype,
             threads=threads,
             block_size=block_size,
+            has_lookup=lookup,
         )
         for name in dict.fromkeys(engine or ("ours",))
     ]

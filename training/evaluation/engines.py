@@ -39,6 +39,7 @@ class EngineSpec:
     threads: int | None = None
     block_size: int | None = None
     num_positions: int = 4096
+    has_lookup: bool = True
 
 
 class MeasuredEngine(Protocol):
@@ -82,6 +83,7 @@ class OwnEngine:
             dtype=dtype,
             adapter=spec.adapter,
             block_size=spec.block_size,
+            has_lookup=spec.has_lookup,
         )
         self.settings: dict[str, Any] = {
             "device": str(device),
@@ -89,6 +91,8 @@ class OwnEngine:
             "threads": torch.get_num_threads(),
             "block_size": self._engine.settings.block_size,
             "max_steps": self._engine.settings.max_steps,
+            "exact_steps": self._engine.settings.exact_steps,
+            "lookup": self._engine.settings.has_lookup,
             "policy": repr(self._engine.settings.policy),
             "delta": self._engine.settings.delta,
         }
