@@ -1,0 +1,186 @@
+// Sixteen lanes of float or int32, the same arithmetic on every machine.
+//
+// A path defines LANE_BYTES, the width of its vector registers. Sixteen lanes are then one, two or
+// four registers, but what is computed, and in which order, does not depend on it: elementwise IEEE
+// operations, no fused multiply-add, and sums over lanes in one fixed tree. That is why all paths
+// give the same bits. Knows no network.
+//
+// Everything here has internal linkage: code that was compiled for a wide machine must never be
+// merged with code for a narrow one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr int LANES = 16;
+constexpr int PART = LANE_BYTES / 4;
+constexpr int PARTS = LANES / PART;
+
+typedef float FloatPart __attribute__((vector_size(LANE_BYTES)));
+typedef int32_t IntPart __attribute__((vector_size(LANE_BYTES)));
+
+struct Ints {
+  IntPart part[PARTS];
+};
+
+struct Floats {
+  FloatPart part[PARTS];
+};
+
+#define EACH_PART _Pragma("GCC unroll 4") for (int i = 0; i < PARTS; ++i)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+ALWAYS_INLINE Floats load(const float* from) {
+  Floats x;
+  memcpy(&x, from, sizeof x);
+  return x;
+}
+ALWAYS_INLINE Ints load(const int32_t* from) {
+  Ints x;
+  memcpy(&x, from, sizeof x);
+  return x;
+}
+ALWAYS_INLINE void store(float* to, const Floats& x) { memcpy(to, &x, sizeof x); }
+ALWAYS_INLINE void store(int32_t* to, const Ints& x) { memcpy(to, &x, sizeof x); }
+
+ALWAYS_INLINE Floats splat(float value) {
+  Floats x;
+  EACH_PART x.part[i] = value - FloatPart{};  // compilers drop - 0, but not + 0
+  return x;
+}
+ALWAYS_INLINE Ints splat(int32_t value) {
+  Ints x;
+  EACH_PART x.part[i] = value - IntPart{};
+  return x;
+}
+/// 0, 1, … 15.
+ALWAYS_INLINE Ints lane_numbers() {
+  alignas(64) const int32_t numbers[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return load(numbers);
+}
+
+#define ELEMENTWISE(Type, op)                              \
+  ALWAYS_INLINE Type operator op(const Type& a, const Type& b) { \
+    Type x;                                                \
+    EACH_PART x.part[i] = a.part[i] op b.part[i];          \
+    return x;                                              \
+  }
+ELEMENTWISE(Floats, +)
+ELEMENTWISE(Floats, -)
+ELEMENTWISE(Floats, *)
+ELEMENTWISE(Floats, /)
+ELEMENTWISE(Ints, +)
+ELEMENTWISE(Ints, -)
+#undef ELEMENTWISE
+
+ALWAYS_INLINE Floats max(const Floats& a, const Floats& b) {
+  Floats x;
+  EACH_PART x.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+  return x;
+}
+ALWAYS_INLINE Floats abs(const Floats& a) {
+  Floats x;
+  EACH_PART x.part[i] = (FloatPart)((IntPart)a.part[i] & 0x7fffffff);
+  return x;
+}
+/// All bits set where a < b.
+ALWAYS_INLINE Ints less(const Ints& a, const Ints& b) {
+  Ints x;
+  EACH_PART x.part[i] = a.part[i] < b.part[i];
+  return x;
+}
+ALWAYS_INLINE Ints greater(const Floats& a, const Floats& b) {
+  Ints x;
+  EACH_PART x.part[i] = a.part[i] > b.part[i];
+  return x;
+}
+ALWAYS_INLINE Floats choose(const Ints& mask, const Floats& yes, const Floats& no) {
+  Floats x;
+  EACH_PART x.part[i] =
+      (FloatPart)(((IntPart)yes.part[i] & mask.part[i]) | ((IntPart)no.part[i] & ~mask.part[i]));
+  return x;
+}
+ALWAYS_INLINE Ints choose(const Ints& mask, const Ints& yes, const Ints& no) {
+  Ints x;
+  EACH_PART x.part[i] = (yes.part[i] & mask.part[i]) | (no.part[i] & ~mask.part[i]);
+  return x;
+}
+ALWAYS_INLINE Floats to_floats(const Ints& a) {
+  Floats x;
+  EACH_PART x.part[i] = __builtin_convertvector(a.part[i], FloatPart);
+  return x;
+}
+
+/// Adding this moves a float's integer part into its lowest bits, rounded to nearest, ties to even.
+constexpr float ROUNDER = 12582912.0f;
+
+/// Nearest integers of floats below 2^22 in magnitude.
+ALWAYS_INLINE Ints rounded(const Floats& a) {
+  Ints x;
+  EACH_PART {
+    const FloatPart moved = a.part[i] + ROUNDER;
+    x.part[i] = (IntPart)moved - (IntPart)(FloatPart{} + ROUNDER);
+  }
+  return x;
+}
+
+/// Widen sixteen bfloat16.
+ALWAYS_INLINE Floats load_bfloat16(const uint16_t* from) {
+  typedef uint16_t HalfPart __attribute__((vector_size(LANE_BYTES / 2)));
+  Floats x;
+  EACH_PART {
+    HalfPart half;
+    memcpy(&half, from + i * PART, sizeof half);
+    x.part[i] = (FloatPart)(__builtin_convertvector(half, IntPart) << 16);
+  }
+  return x;
+}
+ALWAYS_INLINE uint16_t to_bfloat16(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+/// e^x, relative error below 2e-7 (the degree-6 polynomial of Cephes expf); x is clamped to ±87.
+ALWAYS_INLINE Floats exponential(const Floats& a) {
+  Floats x;
+  EACH_PART {
+    FloatPart v = a.part[i];
+    v = v > -87.0f ? v : FloatPart{} - 87.0f;
+    v = v < 87.0f ? v : FloatPart{} + 87.0f;
+    const FloatPart moved = v * 1.44269504f + ROUNDER;
+    const FloatPart n = moved - ROUNDER;
+    const FloatPart f = (v - n * 0.693359375f) + n * 2.12194440e-4f;
+    FloatPart p = f * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * f + 8.3334519073e-3f;
+    p = p * f + 4.1665795894e-2f;
+    p = p * f + 1.6666665459e-1f;
+    p = p * f + 5.0000001201e-1f;
+    p = p * (f * f) + f + 1.0f;
+    const IntPart exponent = ((IntPart)moved - (IntPart)(FloatPart{} + ROUNDER)) << 23;
+    x.part[i] = (FloatPart)((IntPart)p + exponent);
+  }
+  return x;
+}
+
+/// Sum of all lanes: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
+ALWAYS_INLINE float sum(const Floats& a) {
+  alignas(64) float lanes[LANES];
+  store(lanes, a);
+  for (int width = LANES / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+ALWAYS_INLINE float highest(const Floats& a) {
+  alignas(64) float lanes[LANES];
+  store(lanes, a);
+  float best = lanes[0];
+  for (int i = 1; i < LANES; ++i) best = lanes[i] > best ? lanes[i] : best;
+  return best;
+}
+
+}  // namespace

@@ -1,0 +1,292 @@
+// Choice of a path, packing of weights, buffers. The arithmetic of a forward is in forward.h.
+#include "library.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace {
+
+constexpr size_t HUGE_PAGE = size_t{1} << 21;
+
+/// Memory at a cache line's start; large pieces on huge pages where the system grants them.
+void* allocate(size_t num_bytes) {
+  const size_t alignment = num_bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+  const size_t size = (num_bytes + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, size == 0 ? alignment : size);
+  if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+  if (alignment == HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
+template <class T>
+void reallocate(T*& pointer, int64_t count) {
+  std::free(pointer);
+  pointer = static_cast<T*>(allocate(sizeof(T) * static_cast<size_t>(count)));
+  std::memset(static_cast<void*>(pointer), 0, sizeof(T) * static_cast<size_t>(count));
+}
+
+/// A network and everything it owns.
+struct OwnNetwork : Network {
+  const Path* path = nullptr;
+  std::vector<Layer> own_layers;
+  std::map<std::pair<int, int>, float*> vectors;  // by layer and kind
+  bool is_tied = false;
+  int rank = 0;
+
+  Matrix& matrix(int layer, int kind) {
+    if (kind == EMBEDDING) return embedding;
+    if (kind == HEAD) return head;
+    Layer& of = own_layers[static_cast<size_t>(layer)];
+    Linear* linears[] = {&of.qkv, &of.out, &of.gate_up, &of.down};
+    if (kind < FIRST_UPDATE) return linears[kind - QKV]->weight;
+    LowRank& update = linears[(kind - FIRST_UPDATE) / 2]->update;
+    return (kind - FIRST_UPDATE) % 2 == 0 ? update.a : update.b;
+  }
+};
+
+OwnNetwork& own(Network* network) { return *static_cast<OwnNetwork*>(network); }
+
+struct Packing {
+  Matrix* matrix;
+  const void* rows;
+  int number_kind;
+  bool is_interleaved;
+  Team* team;
+};
+
+float number_at(const Packing& packing, int64_t index) {
+  if (packing.number_kind == FLOAT32) return static_cast<const float*>(packing.rows)[index];
+  const uint32_t bits = uint32_t{static_cast<const uint16_t*>(packing.rows)[index]} << 16;
+  float number;
+  std::memcpy(&number, &bits, 4);
+  return number;
+}
+
+void pack_panel(const Packing& packing, int panel) {
+  const Matrix& matrix = *packing.matrix;
+  uint8_t* const place = matrix.data + matrix.panel_bytes() * panel;
+  for (int lane = 0; lane < PANEL; ++lane) {
+    int64_t row = int64_t{panel} * PANEL + lane;
+    if (packing.is_interleaved) {  // 16 gates, then what they gate
+      row = int64_t{panel} * TILE + lane % TILE + (lane < TILE ? 0 : matrix.num_outputs / 2);
+    }
+    const bool is_padding = row >= matrix.num_outputs;
+    for (int g = 0; g < matrix.num_groups(); ++g) {
+      const int64_t first = row * matrix.num_inputs + int64_t{g} * matrix.group;
+      float numbers[64];
+      float most = 0.0f;
+      for (int k = 0; k < matrix.group; ++k) {
+        numbers[k] = is_padding ? 0.0f : number_at(packing, first + k);
+        most = std::fmax(most, std::fabs(numbers[k]));
+      }
+      const float scale = most / 127.0f, inverse = most > 0.0f ? 127.0f / most : 0.0f;
+      uint8_t* group = place + matrix.group_bytes() * g;
+      std::memcpy(group + lane * 4, &scale, 4);
+      group += PANEL * 4;
+      for (int k = 0; k < matrix.group; ++k) {
+        const int rounded = static_cast<int>(std::nearbyint(numbers[k] * inverse));
+        group[k / 4 * PANEL * 4 + lane * 4 + k % 4] = static_cast<uint8_t>(rounded + 128);
+      }
+    }
+  }
+}
+
+void pack(void* context, int) {
+  const Packing& packing = *static_cast<const Packing*>(context);
+  const int num_panels = packing.matrix->num_panels();
+  for (int panel = packing.team->take(1); panel < num_panels; panel = packing.team->take(1)) {
+    pack_panel(packing, panel);
+  }
+}
+
+const std::vector<const Path*>& paths() {
+  static const std::vector<const Path*> known = [] {
+    std::vector<const Path*> usable;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+      usable.push_back(&AVX512_PATH);
+    }
+    if (__builtin_cpu_supports("avx2")) usable.push_back(&AVX2_PATH);
+#endif
+    usable.push_back(&PORTABLE_PATH);
+    return usable;
+  }();
+  return known;
+}
+
+void grow(OwnNetwork& network, int num_rows, int num_slots) {
+  const Shape& shape = network.shape;
+  const int q_width = shape.num_heads * shape.head_dim;
+  const int kv_width = shape.num_kv_heads * shape.head_dim;
+  const int num_threads = network.team->size();
+  int widest = shape.width > q_width ? shape.width : q_width;
+  if (shape.ffn_width > widest) widest = shape.ffn_width;
+  if (num_slots > network.num_slots) {
+    network.num_slots = (num_slots + 1023) / 1024 * 1024;
+    reallocate(network.scores, int64_t{num_threads} * MAX_QUERIES * network.num_slots);
+  }
+  const int row_width = widest > BLOCK_ROWS * network.rank ? widest : BLOCK_ROWS * network.rank;
+  const bool is_wider = row_width > network.row_width;
+  if (is_wider) {
+    network.row_width = row_width;
+    reallocate(network.row_buffer, int64_t{num_threads} * row_width);
+  }
+  const bool has_rank = network.low_rank.values != nullptr || network.rank == 0;
+  if (num_rows <= network.num_rows && has_rank && !is_wider) return;
+  if (num_rows > network.num_rows) network.num_rows = (num_rows + 15) / 16 * 16;
+  const int64_t rows = network.num_rows;
+  const int num_chunks = (network.head.num_panels() + HEAD_CHUNK - 1) / HEAD_CHUNK;
+  reallocate(network.stream, rows * shape.width);
+  reallocate(network.qkv, rows * (q_width + 2 * kv_width));
+  reallocate(network.attended, rows * q_width);
+  reallocate(network.activated, rows * shape.ffn_width);
+  reallocate(network.queries, rows * q_width);
+  reallocate(network.query_scales, rows * shape.num_heads);
+  reallocate(network.statistics, rows * num_chunks * 3);
+  for (Quantized* input : {&network.input, &network.low_rank}) {
+    const int64_t width = input == &network.input ? widest : network.rank;
+    reallocate(input->values, rows * width * network.path->bytes_per_value);
+    reallocate(input->scales, rows * width / 16);
+    reallocate(input->corrections, rows * width / 16);
+  }
+}
+
+struct Run {
+  const OwnNetwork* network;
+  const Call* call;
+};
+
+void run(void* context, int thread) {
+  const Run& job = *static_cast<const Run*>(context);
+  job.network->path->forward(*job.network, *job.call, thread);
+}
+
+}  // namespace
+
+int seed_abi() { return SEED_ABI; }
+
+const char* seed_paths() {
+  static const std::string names = [] {
+    std::string list;
+    for (const Path* path : paths()) list += (list.empty() ? "" : ",") + std::string(path->name);
+    return list;
+  }();
+  return names.c_str();
+}
+
+Network* seed_open(const Shape* shape, int num_threads, const char* path) {
+  for (const Path* candidate : paths()) {
+    if (path[0] != '\0' && std::strcmp(path, candidate->name) != 0) continue;
+    OwnNetwork* network = new OwnNetwork();
+    network->shape = *shape;
+    network->path = candidate;
+    network->own_layers.resize(static_cast<size_t>(shape->num_layers));
+    network->layers = network->own_layers.data();
+    network->team = new Team(num_threads);
+    return network;
+  }
+  return nullptr;
+}
+
+void seed_close(Network* network) {
+  OwnNetwork& of = own(network);
+  delete of.team;
+  if (!of.is_tied) std::free(of.head.data);
+  std::free(of.embedding.data);
+  for (int layer = 0; layer < of.shape.num_layers; ++layer) {
+    for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) std::free(of.matrix(layer, kind).data);
+  }
+  for (const auto& entry : of.vectors) std::free(entry.second);
+  for (float* buffer : {of.stream, of.qkv, of.attended, of.activated, of.query_scales, of.scores,
+                        of.row_buffer, of.statistics, of.input.scales, of.low_rank.scales}) {
+    std::free(buffer);
+  }
+  std::free(of.queries);
+  for (Quantized* input : {&of.input, &of.low_rank}) {
+    std::free(input->values);
+    std::free(input->corrections);
+  }
+  delete &of;
+}
+
+const char* seed_path(const Network* network) {
+  return static_cast<const OwnNetwork*>(network)->path->name;
+}
+
+void seed_set_matrix(
+    Network* network, int layer, int kind, const void* rows, int number_kind, int num_outputs,
+    int num_inputs) {
+  OwnNetwork& of = own(network);
+  Matrix& matrix = of.matrix(layer, kind);
+  std::free(matrix.data);
+  matrix.num_inputs = num_inputs;
+  matrix.num_outputs = num_outputs;
+  matrix.group = num_inputs % 64 == 0 ? 64 : num_inputs % 32 == 0 ? 32 : 16;
+  const int64_t num_bytes = matrix.panel_bytes() * matrix.num_panels();
+  matrix.data = static_cast<uint8_t*>(allocate(static_cast<size_t>(num_bytes)));
+  if (kind >= FIRST_UPDATE && (kind - FIRST_UPDATE) % 2 == 1 && num_inputs > of.rank) {
+    of.rank = num_inputs;
+    of.num_rows = 0;  // buffers are made anew
+  }
+  Packing packing = {&matrix, rows, number_kind, kind == GATE_UP || kind == FIRST_UPDATE + 5,
+                     of.team};
+  of.team->run(pack, &packing);
+}
+
+void seed_tie(Network* network) {
+  OwnNetwork& of = own(network);
+  of.head = of.embedding;
+  of.is_tied = true;
+}
+
+void seed_set_vector(Network* network, int layer, int kind, const float* values, int64_t length) {
+  OwnNetwork& of = own(network);
+  float*& copy = of.vectors[{kind < FINAL_NORM ? layer : -1, kind}];
+  reallocate(copy, length);
+  std::memcpy(copy, values, sizeof(float) * static_cast<size_t>(length));
+  Layer* at = kind < FINAL_NORM ? &of.own_layers[static_cast<size_t>(layer)] : nullptr;
+  if (kind == QKV_BIAS) at->qkv_bias = copy;
+  if (kind == ATTENTION_NORM) at->attention_norm = copy;
+  if (kind == FFN_NORM) at->ffn_norm = copy;
+  if (kind == FINAL_NORM) of.final_norm = copy;
+  if (kind == MASK_EMBEDDING) of.mask_embedding = copy;
+  if (kind == COSINES) of.cosines = copy;
+  if (kind == SINES) of.sines = copy;
+}
+
+void seed_enable_update(Network* network, int is_enabled) {
+  network->has_update = is_enabled != 0;
+}
+
+int64_t seed_weight_bytes(const Network* network) {
+  OwnNetwork& of = own(const_cast<Network*>(network));
+  const auto size = [](const Matrix& matrix) {
+    return matrix.data == nullptr ? 0 : matrix.panel_bytes() * matrix.num_panels();
+  };
+  int64_t total = size(of.embedding) + (of.is_tied ? 0 : size(of.head));
+  for (int layer = 0; layer < of.shape.num_layers; ++layer) {
+    for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) total += size(of.matrix(layer, kind));
+  }
+  return total;
+}
+
+void seed_forward(Network* network, const Call* call) {
+  OwnNetwork& of = own(network);
+  grow(of, call->num_rows, call->start + call->num_rows + TILE);
+  Run job = {&of, call};
+  of.team->run(run, &job);
+}

@@ -1,0 +1,53 @@
+// What library.py calls. Plain C; every pointer that a call is given is its caller's.
+//
+// A network is opened, gets its vectors and matrices, then runs forwards, one at a time.
+#pragma once
+
+#include "network.h"
+
+/// Raised with every change of what stands here.
+#define SEED_ABI 1
+
+/// Matrices by number; `layer` is ignored for the first two. The last eight are the low-rank
+/// updates' a and b, in the order of the four before.
+enum MatrixKind { EMBEDDING, HEAD, QKV, OUT, GATE_UP, DOWN, FIRST_UPDATE };
+enum VectorKind { QKV_BIAS, ATTENTION_NORM, FFN_NORM, FINAL_NORM, MASK_EMBEDDING, COSINES, SINES };
+enum NumberKind { FLOAT32, BFLOAT16 };
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+int seed_abi();
+
+/// A comma-separated list of the paths that this machine can run, best first.
+const char* seed_paths();
+
+/// An empty network that computes on `path` ("" for the best); null if there is no such path here.
+Network* seed_open(const Shape* shape, int num_threads, const char* path);
+void seed_close(Network* network);
+const char* seed_path(const Network* network);
+
+/// Quantize and keep a matrix (N, K) of contiguous rows.
+void seed_set_matrix(
+    Network* network, int layer, int kind, const void* rows, int number_kind, int num_outputs,
+    int num_inputs);
+
+/// The head is the embedding.
+void seed_tie(Network* network);
+
+/// Keep a copy of `length` floats.
+void seed_set_vector(Network* network, int layer, int kind, const float* values, int64_t length);
+
+/// Whether rows are given the low-rank updates.
+void seed_enable_update(Network* network, int is_enabled);
+
+/// Bytes of all weights.
+int64_t seed_weight_bytes(const Network* network);
+
+/// One forward over `num_rows` rows from position `start` on; their K/V go into the cache.
+///
+/// The rows from `first_row` to `end_row` get logits, a best id and its probability, each where its
+/// pointer is not null. Blocks until done.
+void seed_forward(Network* network, const Call* call);
+}
+#pragma GCC visibility pop

@@ -1,0 +1,140 @@
+"""The compiled library: finding it, and its functions with their types. Knows no network.
+
+The library is built by `build_hook.py` when the package is installed, next to this file; a machine
+without a C++ compiler has none, and PyTorch computes instead.
+"""
+
+import ctypes
+import functools
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+ABI = 1
+"""Of library.h; a library of another one is not used."""
+
+FILE_NAME = "libseed.so"
+
+
+class NativeError(ValueError):
+    """Native kernels were asked for and cannot serve; one sentence for a person."""
+
+
+class Shape(ctypes.Structure):
+    """`Shape` of network.h."""
+
+    _fields_ = (
+        ("num_layers", c_int32),
+        ("width", c_int32),
+        ("num_heads", c_int32),
+        ("num_kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("ffn_width", c_int32),
+        ("vocab_size", c_int32),
+        ("norm_eps", c_float),
+    )
+
+
+class Cache(ctypes.Structure):
+    """`Cache` of network.h."""
+
+    _fields_ = (
+        ("keys", c_void_p),
+        ("key_scales", c_void_p),
+        ("values", c_void_p),
+        ("num_slots", c_int32),
+    )
+
+
+class Call(ctypes.Structure):
+    """`Call` of network.h."""
+
+    _fields_ = (
+        ("ids", c_void_p),
+        ("gate", c_void_p),
+        ("num_rows", c_int32),
+        ("start", c_int32),
+        ("is_canvas", c_int32),
+        ("first_row", c_int32),
+        ("end_row", c_int32),
+        ("cache", Cache),
+        ("logits", c_void_p),
+        ("best", c_void_p),
+        ("confidences", c_void_p),
+    )
+
+
+MATRICES = ("embedding", "head", "qkv", "out", "gate_up", "down")
+"""In the order of `MatrixKind`; `a` and `b` of the last four's updates follow."""
+VECTORS = (
+    "qkv_bias",
+    "attention_norm",
+    "ffn_norm",
+    "final_norm",
+    "mask_embedding",
+    "cosines",
+    "sines",
+)
+"""In the order of `VectorKind`."""
+
+
+@functools.cache
+def load_library() -> ctypes.CDLL:
+    """The library with all its functions declared.
+
+    Raises:
+        NativeError: if there is none, or one of another version.
+    """
+    path = Path(__file__).with_name(FILE_NAME)
+    if not path.exists():
+        raise NativeError(
+            "The native kernels are not built; install seed-lsp again on a machine with a C++ "
+            "compiler, or choose kernels torch."
+        )
+    try:
+        library = ctypes.CDLL(str(path))
+        abi = library.seed_abi()
+    except (OSError, AttributeError) as error:
+        raise NativeError(f"The native kernels at {path} cannot be loaded: {error}.") from error
+    if abi != ABI:
+        raise NativeError(
+            f"The native kernels at {path} are of version {abi}, not {ABI}; install seed-lsp again."
+        )
+    library.seed_paths.restype = c_char_p
+    library.seed_open.argtypes = [POINTER(Shape), c_int, c_char_p]
+    library.seed_open.restype = c_void_p
+    library.seed_close.argtypes = [c_void_p]
+    library.seed_close.restype = None
+    library.seed_path.argtypes = [c_void_p]
+    library.seed_path.restype = c_char_p
+    library.seed_set_matrix.argtypes = [c_void_p, c_int, c_int, c_void_p, c_int, c_int, c_int]
+    library.seed_set_matrix.restype = None
+    library.seed_tie.argtypes = [c_void_p]
+    library.seed_tie.restype = None
+    library.seed_set_vector.argtypes = [c_void_p, c_int, c_int, c_void_p, c_int64]
+    library.seed_set_vector.restype = None
+    library.seed_enable_update.argtypes = [c_void_p, c_int]
+    library.seed_enable_update.restype = None
+    library.seed_weight_bytes.argtypes = [c_void_p]
+    library.seed_weight_bytes.restype = c_int64
+    library.seed_forward.argtypes = [c_void_p, POINTER(Call)]
+    library.seed_forward.restype = None
+    return library
+
+
+def is_available() -> bool:
+    """Whether there is a library that can be used."""
+    try:
+        load_library()
+    except NativeError:
+        return False
+    return True
+
+
+def paths() -> list[str]:
+    """The code paths that this machine can run, best first; the last one is `portable`.
+
+    Raises:
+        NativeError: if there is no library.
+    """
+    names: bytes = load_library().seed_paths()
+    return names.decode().split(",")

@@ -1,0 +1,292 @@
+"""The network on the native CPU kernels: the surface of `model.network.Transformer`, int8 inside.
+
+Weights and activations are int8 with a scale per 64 inputs, their products sums of integers, keys
+int16, values bfloat16, everything else float32. A row's logits do not depend on the rows beside it:
+T rows at once give, bit for bit, what one by one gives, on every path and with any number of
+threads.
+
+Knows no sampling. Shape suffixes as in `model.network`.
+"""
+
+import ctypes
+import os
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.adapter import Adapter, LowRank
+from model.config import ModelConfig
+from model.network import Transformer, rotary_table
+from sampler.kernels.cpu.library import (
+    MATRICES,
+    VECTORS,
+    Cache,
+    Call,
+    NativeError,
+    Shape,
+    load_library,
+)
+
+TILE, PANEL = 16, 32
+"""Of network.h."""
+PATH_VARIABLE = "SEED_LSP_CPU_PATH"
+"""Environment variable that forces a code path: avx512, avx2 or portable."""
+
+
+@dataclass
+class NativeCache:
+    """Keys and values of one sequence, all layers, in the order that the kernels read them."""
+
+    keys: Tensor
+    """(layers, G, slots / 16, K / 2, 16, 2) int16, a scale for each slot and head."""
+    key_scales: Tensor
+    """(layers, G, slots) float32."""
+    values: Tensor
+    """(layers, G, slots, K) bfloat16."""
+    num_positions: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the head says about rows, without the logits: most likely id and its probability."""
+
+    ids_R: Tensor
+    confidence_R: Tensor
+
+
+class NativeModel:
+    """Token ids in, logits or the most likely ids out."""
+
+    device = torch.device("cpu")
+    dtype = torch.float32
+
+    def __init__(self, model: Transformer, *, threads: int | None = None, path: str | None = None):
+        """Pack the weights of `model`, whose own are freed as it goes: it is of no use afterwards.
+
+        Args:
+            model: on the CPU, in any floating type; its adapter is taken over.
+            threads: how many compute; as many as PyTorch uses by default.
+            path: code path; by default what the environment names, else the best one here.
+
+        Raises:
+            NativeError: if there is no library or no such path, or the network's shape does not
+                suit the kernels.
+        """
+        config = model.config
+        check_shape(config)
+        self._library = load_library()
+        self.config = config
+        path = path if path is not None else os.environ.get(PATH_VARIABLE, "")
+        self.threads = threads or torch.get_num_threads()
+        handle = self._library.seed_open(
+            Shape(
+                config.num_layers,
+                config.width,
+                config.num_heads,
+                config.num_kv_heads,
+                config.head_dim,
+                config.ffn_width,
+                config.vocab_size,
+                config.norm_eps,
+            ),
+            self.threads,
+            path.encode(),
+        )
+        if handle is None:
+            raise NativeError(f"The native kernels have no path {path!r} on this machine.")
+        self._handle = ctypes.c_void_p(handle)
+        weakref.finalize(self, self._library.seed_close, self._handle)
+        self._adapter: Adapter | None = None
+        self._mean_embedding_D = model.embedding.weight.float().mean(dim=0)
+        self._take(model)
+        self.adapter = model.adapter
+
+    @property
+    def path(self) -> str:
+        """Name of the code path in use."""
+        name: bytes = self._library.seed_path(self._handle)
+        return name.decode()
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all packed weights."""
+        return int(self._library.seed_weight_bytes(self._handle))
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """The gated adapter, if there is one; setting it packs it."""
+        return self._adapter
+
+    @adapter.setter
+    def adapter(self, adapter: Adapter | None) -> None:
+        self._adapter = adapter
+        self._library.seed_enable_update(self._handle, int(adapter is not None))
+        mask_D = self._mean_embedding_D
+        if adapter is not None:
+            mask_D = adapter.mask_embedding.detach().float()
+            for index, layer in enumerate(adapter.layers):
+                for kind, name in enumerate(MATRICES[2:]):
+                    self._set_update(index, len(MATRICES) + 2 * kind, getattr(layer, name))
+        self._set_vector("mask_embedding", mask_D)
+
+    def allocate(self, num_positions: int) -> NativeCache:
+        """Room for a sequence. Its memory is the system's until it is written to."""
+        config = self.config
+        num_tiles = -(-num_positions // TILE)
+        heads = (config.num_layers, config.num_kv_heads)
+        keys = np.zeros((*heads, num_tiles, config.head_dim // 2, TILE, 2), np.int16)
+        values = np.zeros((*heads, num_tiles * TILE, config.head_dim), np.int16)
+        return NativeCache(
+            torch.from_numpy(keys),
+            torch.from_numpy(np.zeros((*heads, num_tiles * TILE), np.float32)),
+            torch.from_numpy(values).view(torch.bfloat16),
+            num_positions,
+        )
+
+    def __call__(
+        self,
+        ids_BT: Tensor,
+        *,
+        cache: NativeCache | None = None,
+        start: int = 0,
+        attention: str = "causal",
+        gate_BT: Tensor | None = None,
+        rows: slice | None = None,
+    ) -> Tensor:
+        """Logits (1, R, V) in float32; see `Transformer.forward`. B is 1."""
+        num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
+        logits_BRV = torch.empty(1, num_rows, self.config.vocab_size)
+        self._run(ids_BT, cache, start, attention, gate_BT, rows, logits_BRV=logits_BRV)
+        return logits_BRV
+
+    def judge(
+        self,
+        ids_BT: Tensor,
+        *,
+        cache: NativeCache | None = None,
+        start: int = 0,
+        attention: str = "causal",
+        gate_BT: Tensor | None = None,
+        rows: slice | None = None,
+    ) -> Judged:
+        """The argmax of the logits that a call would give, and its probability."""
+        num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
+        judged = Judged(torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows))
+        self._run(ids_BT, cache, start, attention, gate_BT, rows, judged=judged)
+        return Judged(judged.ids_R.long(), judged.confidence_R)
+
+    def _run(
+        self,
+        ids_BT: Tensor,
+        cache: NativeCache | None,
+        start: int,
+        attention: str,
+        gate_BT: Tensor | None,
+        rows: slice | None,
+        *,
+        logits_BRV: Tensor | None = None,
+        judged: Judged | None = None,
+    ) -> None:
+        batch_size, num_rows = ids_BT.shape
+        assert batch_size == 1, "the native kernels run one sequence at a time"
+        assert attention in ("causal", "canvas")
+        assert cache is not None or start == 0, "without a cache there is nothing before row 0"
+        end = start + num_rows
+        if end > self.config.max_positions:
+            raise ValueError(
+                f"{end} tokens are too many for this model: its limit is "
+                f"{self.config.max_positions}."
+            )
+        cache = cache or self.allocate(end)
+        assert end <= cache.num_positions, "the cache has no slot for the last rows"
+        taken = range(num_rows)[rows or slice(None)]
+        assert taken.step == 1, "rows with logits are one after the other"
+        ids_T = ids_BT[0].to(torch.int64).contiguous()
+        assert num_rows == 0 or 0 <= int(ids_T.min()) <= int(ids_T.max()) <= self.config.mask_id
+        gate_T = None if gate_BT is None else gate_BT[0].to(torch.uint8).contiguous()
+        call = Call(
+            ids_T.data_ptr(),
+            None if gate_T is None else gate_T.data_ptr(),
+            num_rows,
+            start,
+            int(attention == "canvas"),
+            taken.start if taken else 0,
+            taken.stop if taken else 0,
+            Cache(
+                cache.keys.data_ptr(),
+                cache.key_scales.data_ptr(),
+                cache.values.data_ptr(),
+                cache.key_scales.shape[-1],
+            ),
+            None if logits_BRV is None else logits_BRV.data_ptr(),
+            None if judged is None else judged.ids_R.data_ptr(),
+            None if judged is None else judged.confidence_R.data_ptr(),
+        )
+        self._library.seed_forward(self._handle, ctypes.byref(call))
+
+    @torch.no_grad()
+    def _take(self, model: Transformer) -> None:
+        config = self.config
+        self._set_matrix(0, MATRICES.index("embedding"), model.embedding.weight)
+        if config.is_tied:
+            self._library.seed_tie(self._handle)
+        else:
+            self._set_matrix(0, MATRICES.index("head"), model.head.weight)
+        empty = torch.empty(0)
+        model.embedding.weight.data, model.head.weight.data = empty, empty
+        for index, block in enumerate(model.blocks):
+            parameters = dict(block.named_parameters())
+            for kind, name in enumerate(MATRICES[2:], 2):
+                part = "attention" if name in ("qkv", "out") else "ffn"
+                parameter = parameters[f"{part}.{name}.weight"]
+                self._set_matrix(index, kind, parameter)
+                parameter.data = empty
+            for name in ("attention_norm", "ffn_norm"):
+                self._set_vector(name, parameters[f"{name}.weight"], index)
+            if config.has_qkv_bias:
+                self._set_vector("qkv_bias", parameters["attention.qkv.bias"], index)
+        self._set_vector("final_norm", model.norm.weight)
+        cosines_SK, sines_SK = rotary_table(config, self.device, torch.float32)
+        half = config.head_dim // 2
+        self._set_vector("cosines", cosines_SK[:, :half])
+        self._set_vector("sines", sines_SK[:, :half])
+
+    def _set_matrix(self, layer: int, kind: int, weight: Tensor) -> None:
+        weight = weight.detach()
+        if weight.dtype not in (torch.float32, torch.bfloat16):
+            weight = weight.float()
+        weight = weight.contiguous()
+        is_half = int(weight.dtype == torch.bfloat16)
+        self._library.seed_set_matrix(
+            self._handle, layer, kind, weight.data_ptr(), is_half, *weight.shape
+        )
+
+    def _set_update(self, layer: int, kind: int, update: LowRank) -> None:
+        """Ranks are padded to whole panels by zeros."""
+        padding = -update.a.shape[0] % PANEL
+        self._set_matrix(layer, kind, F.pad(update.a.detach().float(), (0, 0, 0, padding)))
+        b = update.b.detach().float() * update.scale
+        self._set_matrix(layer, kind + 1, F.pad(b, (0, padding)))
+
+    def _set_vector(self, name: str, vector: Tensor, layer: int = 0) -> None:
+        vector = vector.detach().float().contiguous()
+        kind = VECTORS.index(name)
+        self._library.seed_set_vector(self._handle, layer, kind, vector.data_ptr(), vector.numel())
+
+
+def check_shape(config: ModelConfig) -> None:
+    """Refuse what the kernels do not compute.
+
+    Raises:
+        NativeError: if a width is no multiple of 16, or heads are wider than 512.
+    """
+    widths = (config.width, config.head_dim, config.ffn_width)
+    if any(width % TILE for width in widths) or config.head_dim > 512:
+        raise NativeError(
+            f"The native kernels need widths that are multiples of {TILE}; {config.name} has "
+            f"{', '.join(map(str, widths))}: choose kernels torch."
+        )

@@ -1,0 +1,118 @@
+// Weights and buffers of one network, as all paths see them. Plain data, no arithmetic.
+//
+// Shapes: T rows of a call, K inputs and N outputs of a matrix.
+#pragma once
+
+#include <cstdint>
+
+#include "team.h"
+
+/// Rows of activations that lie interleaved; a unit of work of one thread.
+constexpr int BLOCK_ROWS = 8;
+/// Outputs, or keys, that fill one vector of lanes.
+constexpr int TILE = 16;
+/// Outputs whose weights lie together.
+constexpr int PANEL = 2 * TILE;
+/// Rows that share one pass over a panel of weights.
+constexpr int MAX_ROWS = 32;
+/// Queries that share one pass over keys and values.
+constexpr int MAX_QUERIES = 16;
+/// Panels of the head whose statistics are kept together; fixed, so that threads change no result.
+constexpr int HEAD_CHUNK = 16;
+
+/// int8 weights with a scale per output and group of inputs.
+///
+/// Panel by panel of 32 outputs, in it group by group: 32 float scales, then for each four inputs
+/// 32 outputs × 4 bytes, each the weight + 128 (VNNI multiplies unsigned by signed). A thread reads
+/// its panels from front to back, which is what memory does best.
+struct Matrix {
+  int num_inputs = 0, num_outputs = 0, group = 0;
+  uint8_t* data = nullptr;
+
+  int num_groups() const { return num_inputs / group; }
+  int num_panels() const { return (num_outputs + PANEL - 1) / PANEL; }
+  int64_t group_bytes() const { return PANEL * 4 + (int64_t)group * PANEL; }
+  int64_t panel_bytes() const { return group_bytes() * num_groups(); }
+  const uint8_t* panel(int index) const { return data + panel_bytes() * index; }
+};
+
+/// A low-rank update x → b (a x); the factor alpha / rank is in b.
+struct LowRank {
+  Matrix a, b;
+};
+
+struct Linear {
+  Matrix weight;
+  LowRank update;
+};
+
+struct Layer {
+  Linear qkv, out, gate_up, down;
+  const float *qkv_bias = nullptr, *attention_norm = nullptr, *ffn_norm = nullptr;
+};
+
+/// Rows as int8 with a scale per group: value = scale · byte. Blocks of eight rows.
+struct Quantized {
+  uint8_t* values = nullptr;        // [block][K / 4][8 rows][4], width of a value as the path likes
+  float* scales = nullptr;          // [block][group][8 rows]
+  int32_t* corrections = nullptr;   // likewise: what the + 128 of the weights has added
+};
+
+struct Shape {
+  int32_t num_layers, width, num_heads, num_kv_heads, head_dim, ffn_width, vocab_size;
+  float norm_eps;
+};
+
+struct Network {
+  Shape shape;
+  Matrix embedding, head;
+  Layer* layers;
+  const float *final_norm, *mask_embedding;
+  const float *cosines, *sines;  // [position][head_dim / 2]
+  bool has_update;
+  Team* team;
+
+  // Buffers for `num_rows` rows and `num_slots` slots, overwritten by every forward.
+  int num_rows, num_slots, row_width;
+  float* stream;      // [T][width]
+  float* qkv;         // [T][q, k, v]
+  float* attended;    // [T][q width]
+  float* activated;   // [T][ffn_width]
+  int16_t* queries;   // [kv head][T · heads per kv head][head_dim]
+  float* query_scales;
+  Quantized input, low_rank;
+  float* scores;      // [thread][MAX_QUERIES][num_slots]
+  float* row_buffer;  // [thread][row_width]
+  float* statistics;  // [chunk of the head][T][highest, sum, id as bits]
+};
+
+/// Keys and values of one sequence, all layers.
+struct Cache {
+  int16_t* keys;       // [layer][kv head][slot / 16][head_dim / 2][16 slots][2]
+  float* key_scales;   // [layer][kv head][slot]
+  uint16_t* values;    // [layer][kv head][slot][head_dim], bfloat16
+  int32_t num_slots;   // a multiple of 16
+};
+
+/// One forward; see `forward` in library.h.
+struct Call {
+  const int64_t* ids;
+  const uint8_t* gate;  // one byte a row, or null
+  int32_t num_rows, start, is_canvas, first_row, end_row;
+  Cache cache;
+  float* logits;        // [row][vocab_size], or null
+  int32_t* best;        // [row]: most likely id, or null
+  float* confidences;   // [row]: its probability
+};
+
+struct Path {
+  const char* name;
+  int bytes_per_value;
+  void (*forward)(const Network& network, const Call& call, int thread);
+};
+
+extern const Path PORTABLE_PATH;
+#if defined(__x86_64__)
+extern const Path AVX2_PATH;
+extern const Path AVX512_PATH;
+#endif

@@ -1,0 +1,288 @@
+"""The native CPU kernels against the network in PyTorch, and against themselves, bit for bit."""
+
+import copy
+import functools
+import inspect
+import itertools
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.adapter import Adapter, AdapterConfig
+from model.config import NAMED
+from model.format.tokenizer import Tokenizer
+from model.format.vocabulary import read_vocabulary
+from model.network import KVCache, Transformer
+from model.weights import load_model
+from sampler.kernels.cpu import library
+from sampler.kernels.cpu.native import NativeModel
+
+CPU = torch.device("cpu")
+DEBUG = NAMED["debug"]
+SHAPES = {
+    "debug": DEBUG,
+    "tied": replace(DEBUG, is_tied=True, num_heads=6, num_kv_heads=2),
+    # A vocabulary that ends within a tile, groups of 16 inputs, panels that are half full.
+    "odd": replace(DEBUG, vocab_size=517, width=48, num_heads=3, num_kv_heads=1, ffn_width=144),
+    "llama": replace(
+        DEBUG, architecture="llama", has_qkv_bias=False, head_dim=32, rope_factors=(2.0,) * 16
+    ),
+}
+MASK = DEBUG.mask_id
+
+has_library = library.is_available()
+PATHS = library.paths() if has_library else []
+needs_library = pytest.mark.skipif(not has_library, reason="the native kernels are not built")
+
+
+@functools.cache
+def network(shape: str = "debug", has_adapter: bool = False) -> Transformer:
+    torch.manual_seed(5)
+    config = SHAPES[shape]
+    model = Transformer(config).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            parameter.uniform_(0.5, 1.5)
+        elif "qkv" in name:
+            parameter.mul_(2.0)
+    if has_adapter:
+        # A rank that fills no panel.
+        model.adapter = Adapter(config, AdapterConfig(5, 10.0)).requires_grad_(False)
+        model.adapter.start_mask_at(model.embedding.weight)
+        model.adapter.randomize()
+    return model
+
+
+@functools.cache
+def native(
+    shape: str = "debug", has_adapter: bool = False, path: str = "", threads: int = 2
+) -> NativeModel:
+    return NativeModel(copy.deepcopy(network(shape, has_adapter)), threads=threads, path=path)
+
+
+def random_ids(num_rows: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, DEBUG.vocab_size, (1, num_rows), generator=generator)
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+@needs_library
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.inference_mode()
+def test_logits_are_those_of_pytorch_but_for_rounding(shape: str) -> None:
+    ids_BT = random_ids(90)
+    actual, expected = native(shape)(ids_BT), network(shape)(ids_BT)
+    assert actual.shape == expected.shape
+    assert relative_error(actual, expected) < 0.03
+    # What int8 costs is noise, not a shift that a mistake in one part would be.
+    assert abs(float((actual - expected).mean())) < 0.01 * float(expected.std())
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.inference_mode()
+def test_all_paths_and_thread_counts_give_the_same_bits(shape: str, path: str) -> None:
+    ids_BT = random_ids(75)
+    ids_BT[0, 60:] = SHAPES[shape].mask_id
+    gate_BT = ids_BT == SHAPES[shape].mask_id
+    reference = native(shape, True, "portable", 1)
+    expected = reference(ids_BT, gate_BT=gate_BT)
+    judged = reference.judge(ids_BT, gate_BT=gate_BT)
+    for threads in (1, 2, 3):
+        model = native(shape, True, path, threads)
+        assert model.path == path
+        assert torch.equal(model(ids_BT, gate_BT=gate_BT), expected)
+        other = model.judge(ids_BT, gate_BT=gate_BT)
+        assert torch.equal(other.ids_R, judged.ids_R)
+        assert torch.equal(other.confidence_R, judged.confidence_R)
+
+
+@needs_library
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.sets(st.integers(1, 99), max_size=12), path=st.sampled_from(PATHS))
+def test_rows_at_once_are_rows_one_by_one_bit_for_bit(cuts: set[int], path: str) -> None:
+    model, ids_BT = native(path=path), random_ids(100)
+    expected = model(ids_BT)
+    cache = model.allocate(100)
+    edges = [0, *sorted(cuts), 100]
+    parts = [
+        model(ids_BT[:, begin:end], cache=cache, start=begin)
+        for begin, end in itertools.pairwise(edges)
+    ]
+    assert torch.equal(torch.cat(parts, dim=1), expected)
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+def test_every_number_of_rows_gives_the_bits_of_one_row(path: str) -> None:
+    model, ids_BT = native("odd", path=path), random_ids(45)
+    cache = model.allocate(45)
+    single = [model(ids_BT[:, i : i + 1], cache=cache, start=i)[:, 0] for i in range(45)]
+    expected = torch.stack(single, dim=1)
+    for num_rows in range(1, 46):
+        assert torch.equal(model(ids_BT[:, :num_rows]), expected[:, :num_rows])
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+@torch.inference_mode()
+def test_a_canvas_sees_all_of_itself_but_for_its_first_row(path: str) -> None:
+    ids_BT = random_ids(40)
+    ids_BT[0, 29:] = MASK
+    ids_BT[0, 33] = 7
+    plain, model = network(has_adapter=True), native(has_adapter=True, path=path)
+    kv = KVCache.allocate(DEBUG, 40, dtype=torch.float32, device=CPU)
+    plain(ids_BT[:, :28], cache=kv)
+    cache = model.allocate(40)
+    context = model(ids_BT[:, :28], cache=cache)
+    canvas_BT = ids_BT[:, 28:]
+    gate_BT = canvas_BT == MASK
+    rows = slice(0, 11)
+    expected = plain(canvas_BT, cache=kv, start=28, attention="canvas", gate_BT=gate_BT, rows=rows)
+    actual = model(canvas_BT, cache=cache, start=28, attention="canvas", gate_BT=gate_BT, rows=rows)
+    assert relative_error(actual, expected) < 0.05
+    causal = model(canvas_BT, cache=cache, start=28)
+    assert torch.equal(actual[:, 0], causal[:, 0]), "the settled row sees no draft"
+    assert not torch.equal(actual[:, 1], causal[:, 1])
+    assert torch.equal(model(ids_BT[:, :28]), context), "the context is as it was"
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+@torch.inference_mode()
+def test_the_adapter_acts_on_gated_rows_only(path: str) -> None:
+    ids_BT = random_ids(50)
+    base, model = native(path=path), native(has_adapter=True, path=path)
+    assert base.adapter is None
+    assert model.adapter is not None
+    assert torch.equal(model(ids_BT), base(ids_BT))
+    gate_BT = torch.zeros(1, 50, dtype=torch.bool)
+    assert torch.equal(model(ids_BT, gate_BT=gate_BT), base(ids_BT))
+    gate_BT[0, 37:41] = True
+    gated = model(ids_BT, gate_BT=gate_BT)
+    assert torch.equal(gated[:, :37], base(ids_BT)[:, :37])
+    attention = torch.ones(50, 50, dtype=torch.bool).tril()
+    expected = network(has_adapter=True)(ids_BT, gate_BT=gate_BT, attention=attention)
+    assert relative_error(gated, expected) < 0.05
+    assert relative_error(base(ids_BT)[:, 37:41], expected[:, 37:41]) > 0.3
+
+
+@needs_library
+def test_an_adapter_comes_and_goes() -> None:
+    ids_BT = torch.tensor([[3, 5, MASK, MASK]])
+    gate_BT = ids_BT == MASK
+    model = NativeModel(copy.deepcopy(network()), threads=1)
+    without = model(ids_BT, gate_BT=gate_BT)
+    model.adapter = network(has_adapter=True).adapter
+    assert torch.equal(
+        model(ids_BT, gate_BT=gate_BT), native(has_adapter=True)(ids_BT, gate_BT=gate_BT)
+    )
+    model.adapter = None
+    assert torch.equal(model(ids_BT, gate_BT=gate_BT), without)
+    assert relative_error(without, network()(ids_BT)) < 0.03, "MASK is the mean embedding"
+
+
+@needs_library
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(59, 60), slice(7, 30), None])
+@pytest.mark.parametrize("shape", ["debug", "odd"])
+def test_rows_with_logits_are_a_slice_of_all(shape: str, rows: slice | None) -> None:
+    model, ids_BT = native(shape), random_ids(60)
+    expected = model(ids_BT)[:, rows or slice(None)]
+    assert torch.equal(model(ids_BT, rows=rows), expected)
+    judged = model.judge(ids_BT, rows=rows)
+    assert torch.equal(judged.ids_R, expected[0].argmax(-1))
+    confidence_R = expected[0].softmax(-1).amax(-1)
+    torch.testing.assert_close(judged.confidence_R, confidence_R, atol=1e-5, rtol=1e-5)
+
+
+@needs_library
+def test_keys_and_values_of_rows_without_logits_are_in_the_cache() -> None:
+    model, ids_BT = native(), random_ids(60)
+    cache = model.allocate(60)
+    model(ids_BT[:, :59], cache=cache, rows=slice(0, 0))
+    last = model(ids_BT[:, 59:], cache=cache, start=59)
+    assert torch.equal(last[0, 0], model(ids_BT)[0, 59])
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_any_type_are_taken(dtype: torch.dtype) -> None:
+    model = copy.deepcopy(network()).to(dtype)
+    expected = model.float()(random_ids(20))
+    actual = NativeModel(copy.deepcopy(network()).to(dtype), threads=1)(random_ids(20))
+    assert relative_error(actual, expected) < 0.03
+
+
+@needs_library
+def test_the_weights_given_away_are_freed() -> None:
+    model = copy.deepcopy(network())
+    packed = NativeModel(model, threads=1)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 1500
+    assert packed.weight_bytes > 0
+
+
+@needs_library
+def test_mistakes_are_told() -> None:
+    with pytest.raises(library.NativeError, match="no path 'riscv'"):
+        NativeModel(copy.deepcopy(network()), path="riscv")
+    with pytest.raises(library.NativeError, match="multiples of 16"):
+        NativeModel(Transformer(replace(DEBUG, ffn_width=100)))
+    model = native()
+    with pytest.raises(ValueError, match="too many"):
+        model(torch.zeros(1, DEBUG.max_positions + 1, dtype=torch.long))
+    with pytest.raises(AssertionError, match="no slot"):
+        model(random_ids(6), cache=model.allocate(8), start=4)
+
+
+def test_a_library_that_is_missing_or_foreign_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library.load_library.cache_clear()
+    try:
+        monkeypatch.setattr(library, "FILE_NAME", "nowhere.so")
+        assert not library.is_available()
+        with pytest.raises(library.NativeError, match="not built"):
+            library.load_library()
+        (tmp_path / "broken.so").write_bytes(b"no library")
+        monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+        monkeypatch.setattr(library, "FILE_NAME", "broken.so")
+        with pytest.raises(library.NativeError, match="cannot be loaded"):
+            library.load_library()
+    finally:
+        monkeypatch.undo()
+        library.load_library.cache_clear()
+
+
+@needs_library
+@pytest.mark.weights
+@pytest.mark.slow
+@torch.inference_mode()
+def test_the_real_model_says_what_it_says_in_bfloat16(weights_path: Path) -> None:
+    tokenizer = Tokenizer(read_vocabulary(weights_path))
+    ids_BT = torch.tensor([tokenizer.encode(inspect.getsource(textwrap))[:600]])
+    model = load_model(weights_path, dtype=torch.bfloat16, device=CPU)
+    expected_TV = model(ids_BT)[0].log_softmax(-1)
+    packed = NativeModel(model)
+    actual_TV = packed(ids_BT)[0].log_softmax(-1)
+    agreement = float((actual_TV.argmax(-1) == expected_TV.argmax(-1)).float().mean())
+    divergence = float((expected_TV.exp() * (expected_TV - actual_TV)).sum(-1).mean())
+    print(f"top-1 agreement {agreement:.4f}, KL divergence {divergence:.5f} nats")
+    assert agreement >= 0.98
+    assert divergence < 0.005
+
+    cache = packed.allocate(600)
+    edges = [0, 1, 17, 33, 300, 301, 302, 600]
+    parts = [
+        packed.judge(ids_BT[:, begin:end], cache=cache, start=begin)
+        for begin, end in itertools.pairwise(edges)
+    ]
+    assert torch.equal(torch.cat([part.ids_R for part in parts]), actual_TV.argmax(-1))
