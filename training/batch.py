@@ -144,10 +144,12 @@ def draw_starts(
     block_size: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Positions of first slots, (num_blocks,), drawn with replacement.
+    """Positions of first slots, (num_blocks,), none twice unless there are too few.
 
-    Half of them within the target, which is what the sampler will write; the others anywhere in the
-    record where a block holds text only, for every token of code is one to learn from.
+    Up to half of them within the target, which is what the sampler will write, but no more than
+    every other place of it, for many blocks over a short target would show the same, and mostly
+    what is behind its end. The others anywhere in the record where a block holds text only: every
+    token of code is one to learn from.
 
     Args:
         record: ids of one record.
@@ -166,15 +168,15 @@ def draw_starts(
     within = place_S[is_text_S & (place_S >= target_start)]
     if len(anywhere) == 0:
         return torch.zeros(0, dtype=torch.long)
-    num_within = num_blocks // 2 if len(within) else 0
+    num_within = min(num_blocks // 2, len(within) // 2)
     pools = [(within, num_within), (anywhere, num_blocks - num_within)]
-    return torch.cat(
-        [
-            pool[torch.randint(len(pool), (count,), generator=generator)]
-            for pool, count in pools
-            if count
-        ]
-    )
+    return torch.cat([_draw(pool, count, generator) for pool, count in pools if count])
+
+
+def _draw(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    num_rounds = -(-count // len(pool))
+    rounds = [torch.randperm(len(pool), generator=generator) for _ in range(num_rounds)]
+    return pool[torch.cat(rounds)[:count]]
 
 
 def group_blocks(noisy: Noisy, num_rows: int) -> list[Noisy]:
