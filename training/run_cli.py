@@ -29,7 +29,7 @@ from training.train import Run, train
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 NonNegativeInt = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 Flag = Annotated[bool, Parameter(negative="")]
-NUM_EVALUATED = 12
+NUM_EVALUATED = 8
 """Held-out records that figures are taken of along a run."""
 HELD_OUT_SHARE = 0.01
 """Files that no run trains on."""

@@ -113,14 +113,21 @@ def test_targets_and_rows_that_draft():
     assert noisy.position_T.tolist() == [1, 2, 3, 4, 3, 4, 5, 6]
 
 
-def test_blocks_hold_text_only_and_half_of_them_the_target():
+def test_blocks_hold_text_only_and_not_too_many_of_them_the_target():
     record = torch.tensor([500, 1, 2, 3, 500, 4, 5, 6, 7, 8, 9, 501])
     special = torch.tensor([500, 501])
     generator = torch.Generator().manual_seed(0)
-    starts = draw_starts(record, 8, special, 400, 3, generator)
     # Over 3 slots no block holds 500; 501 ends the record and may be drafted.
+    starts = draw_starts(record, 8, special, 400, 3, generator)
     assert set(starts.tolist()) == {1, 5, 6, 7, 8, 9, 10}
-    assert 200 <= int((starts >= 8).sum()) <= 330
+    assert int((starts >= 8).sum()) == pytest.approx(400 * 3 / 7, abs=3)
+    # Half of the blocks in a long target, and none twice as long as there are places.
+    starts = draw_starts(torch.arange(100), 20, special, 40, 3, generator)
+    assert 20 <= int((starts >= 20).sum()) <= 40
+    own, others = starts[:20].tolist(), starts[20:].tolist()
+    assert min(own) >= 20
+    assert len(set(own)) == len(own)
+    assert len(set(others)) == len(others)
     assert len(draw_starts(torch.tensor([500, 500]), 0, special, 4, 3, generator)) == 0
 
 
