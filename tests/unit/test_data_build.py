@@ -22,11 +22,12 @@ from training.data import standard_library
 from training.data.fetch import FetchError, NoWheelError
 from training.data.manifest import ManifestError, read_manifest, write_manifest
 from training.data.packages import PackageError, read_list
-from training.data.pipeline import BuildError, Plan, build, join, phases, prepare
+from training.data.pipeline import BuildError, build, join, phases, prepare
 from training.data.shards import Shards
 from training.data.source import Release
 from training.data.standard_library import standard_library as library_in
 from training.data.wheels import WheelError, python_files, read_wheel
+from training.data.work import Plan
 
 OUTPUTS = ("tokens.bin", "records.npy", "dataset.json", "manifest.jsonl")
 
@@ -175,7 +176,8 @@ def test_a_build_that_was_killed_goes_on(plan: Plan, index: Index, tmp_path: Pat
     code = (
         "from pathlib import Path\n"
         "from tests.unit.test_data_build import DeadlyIndex\n"
-        "from training.data.pipeline import Plan, build\n"
+        "from training.data.pipeline import build\n"
+        "from training.data.work import Plan\n"
         f"build(Plan(Path({str(killed)!r}), {plan.names!r}, Path({str(plan.model)!r}),\n"
         f"    fetch=DeadlyIndex(Path({str(index.folder)!r}))))\n"
     )

@@ -9,10 +9,10 @@ from cyclopts import App
 from tests.tiny import tiny_vocabulary, tokenizer_json
 from tests.unit.test_data_build import make_wheel, module
 from training.data.cli import register
-from training.data.fetch import NoWheelError, fetch_wheel
+from training.data.fetch import NoWheelError, fetch_older_wheel, fetch_wheel
 from training.data.manifest import ManifestError
 from training.data.packages import OUR_LIST, read_list
-from training.data.shards import Shards
+from training.data.shards import EditShards, Shards
 from training.data.source import Release
 from training.data.wheels import file_sha256
 
@@ -63,6 +63,14 @@ def test_another_hash_than_the_pinned_one_is_no_wheel(index: Path, scratch: Path
         fetch_wheel("seedtestpure", Release("seedtestpure", "1.0", "0" * 64), scratch)
 
 
+def test_the_newest_wheel_before_a_version_is_fetched(index: Path, scratch: Path) -> None:
+    wheel = fetch_older_wheel("seedtestpure", "1.1", scratch)
+    assert wheel.name == "seedtestpure-1.0-py3-none-any.whl"
+    wheel.unlink()
+    with pytest.raises(NoWheelError, match="no wheel that is pure"):
+        fetch_older_wheel("seedtestpure", "1.0", scratch)
+
+
 def test_an_unknown_package_is_no_wheel(index: Path, scratch: Path) -> None:
     with pytest.raises(NoWheelError, match="no wheel that is pure"):
         fetch_wheel("seedtestabsent", None, scratch)
@@ -90,12 +98,20 @@ def test_the_command(
     words += ["--limit", "1", "--model", str(model)]
     with pytest.raises(ManifestError, match=r"There is no manifest .*absent"):
         app([*words, "--manifest", "absent"], exit_on_error=False)
+    (tmp_path / "manifest.jsonl").touch()  # ours would pin the standard library
+    words += ["--manifest", str(tmp_path / "manifest.jsonl")]
     app(words, result_action="return_value")
     said = capsys.readouterr()
     facts = json.loads(said.out.splitlines()[-1])
     assert facts["num_packages"] == 2
     assert facts["num_records"] == len(Shards(tmp_path / "out"))
     assert "from 2 packages" in said.err
+    assert "edits" not in facts
+    app([*words, "--edits"], result_action="return_value")
+    said = capsys.readouterr()
+    facts = json.loads(said.out.splitlines()[-1])
+    assert facts["edits"]["num_records"] == len(EditShards(tmp_path / "out"))
+    assert " edits, " in said.err
 
 
 def test_our_own_list_is_in_order() -> None:

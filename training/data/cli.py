@@ -34,6 +34,7 @@ def build_command(
     packages: Path | None = None,
     limit: PositiveInt | None = None,
     decontaminate: Path | None = None,
+    edits: Annotated[bool, Parameter(negative="")] = False,
     manifest: Path | None = None,
     model: str = hub.DEFAULT_MODEL,
     seed: int = 0,
@@ -50,6 +51,8 @@ def build_command(
         packages: file with names, one a line; by default the project's own list.
         limit: only so many of its first names, beside the standard library.
         decontaminate: folder of benchmarks; files that share 30 tokens with one are left out.
+        edits: make records of edits, too; for a quarter of the packages an older release is
+            downloaded, whose changes are edits.
         manifest: releases to take, from the manifest.jsonl of another build; by default the
             project's own, if it has one. Packages that it does not name are taken at their newest.
         model: whose tokenizer to use: known name, hub id, .gguf file or folder.
@@ -59,8 +62,9 @@ def build_command(
     """
     from training.data.manifest import ManifestError
     from training.data.packages import OUR_LIST, OUR_MANIFEST, read_list
-    from training.data.pipeline import Plan, build  # datatrove takes a second
+    from training.data.pipeline import build  # datatrove takes a second
     from training.data.standard_library import NAME
+    from training.data.work import Plan
 
     if manifest is not None and not manifest.is_file():
         raise ManifestError(f"There is no manifest {manifest}.")
@@ -72,6 +76,7 @@ def build_command(
         manifest=manifest or OUR_MANIFEST,
         decontaminate=decontaminate,
         seed=seed,
+        edits=edits,
     )
     with progress_bar(console) as progress:
         summary = build(plan, workers=workers, progress=progress)
@@ -104,3 +109,11 @@ def _show(summary: "Summary", console: Console) -> None:
         f"{facts['num_target_tokens']:,} are targets, from {facts['num_packages']:,} packages",
         highlight=False,
     )
+    if "edits" in facts:
+        told = facts["edits"]
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in told["kinds"].items())
+        console.print(
+            f"{told['num_records']:,} edits, {told['num_tokens']:,} tokens, of which "
+            f"{told['num_target_tokens']:,} are targets: {kinds}",
+            highlight=False,
+        )

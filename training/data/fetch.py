@@ -42,6 +42,10 @@ Fetch = Callable[[str, Release | None, Path], Path]
 """Package, the release it has to be or None for the newest, an empty folder → the wheel in it."""
 
 
+FetchOlder = Callable[[str, str, Path], Path]
+"""Package, a version, an empty folder → the newest wheel before that version in it."""
+
+
 def fetch_wheel(name: str, pin: Release | None, folder: Path) -> Path:
     """Download one wheel with pip.
 
@@ -55,6 +59,20 @@ def fetch_wheel(name: str, pin: Release | None, folder: Path) -> Path:
         FetchError: if the network, the disk or pip itself fails.
     """
     requirement = name if pin is None else f"{name}=={pin.version} --hash=sha256:{pin.sha256}"
+    return _fetch(name, requirement, folder)
+
+
+def fetch_older_wheel(name: str, version: str, folder: Path) -> Path:
+    """Download the newest wheel that is older than a version.
+
+    Raises:
+        NoWheelError: if the package index has no fitting wheel.
+        FetchError: if the network, the disk or pip itself fails.
+    """
+    return _fetch(name, f"{name}<{version}", folder)
+
+
+def _fetch(name: str, requirement: str, folder: Path) -> Path:
     list_file = folder / "requirements.txt"
     list_file.write_text(requirement + "\n")
     try:

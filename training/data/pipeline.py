@@ -1,16 +1,17 @@
-"""The pipeline, defined once: four phases, each a list of datatrove steps and a number of tasks.
+"""The pipeline, defined once: phases, each a list of datatrove steps and a number of tasks.
 
     gather (a task a package)  fetch, licence, filters, cap, scrub, decontaminate → parts
     dedupe (one task)          all parts → which files are no duplicates
     pack   (a task a package)  holes, records → packs
     join   (here)              packs → shards, manifest
 
+Where edits are asked for, there are two more before the join (`edit_steps`).
+
 `build` runs them with datatrove's local executor. On a cluster the same phases are given to its
 Slurm or Ray executor, and `join` is called when they are done (docs/data.md).
 """
 
 import functools
-import hashlib
 import shutil
 import threading
 from collections import Counter
@@ -18,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ from model.format.vocabulary import read_vocabulary
 from training.data import records
 from training.data.decontaminate import index_folder
 from training.data.dedupe import deduplicate
-from training.data.fetch import Fetch, fetch_wheel
+from training.data.edit_records import EditRecordMaker
+from training.data.edit_steps import edit_phases, join_edits
 from training.data.filters import by_path, by_syntax, by_text, capped
 from training.data.manifest import (
     Entry,
@@ -59,9 +60,8 @@ from training.data.steps import (
     read_pack,
     read_verdicts,
 )
+from training.data.work import STAGES_VERSION, Phase, Plan, Work
 
-STAGES_VERSION = 1
-"""To be raised when a stage judges otherwise, so that older work is not taken for new."""
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and how much there is."""
 _LOOK_S = 0.5
@@ -69,35 +69,6 @@ _LOOK_S = 0.5
 
 class BuildError(ValueError):
     """A build that cannot be done now; one sentence for a person."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to build."""
-
-    out: Path
-    names: tuple[str, ...]
-    """Packages; the first ones win over the later ones that they share files with."""
-    model: Path
-    """Whose tokenizer is used: a GGUF file or a folder."""
-    manifest: Path | None = None
-    """Pins for those that it names; there need be no such file."""
-    decontaminate: Path | None = None
-    """Folder of benchmarks."""
-    seed: int = 0
-    max_tokens: int = records.MAX_TOKENS
-    fetch: Fetch = fetch_wheel
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One job for an executor."""
-
-    name: str
-    steps: list[PipelineStep]
-    num_tasks: int
-    is_done: Callable[[], int]
-    """How many of its tasks have left their result."""
 
 
 @dataclass(frozen=True)
@@ -115,39 +86,6 @@ class Summary:
     replaced: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Work:
-    """Where a plan keeps its work; another tokenizer, benchmark or stage works elsewhere."""
-
-    plan: Plan
-    pins: Mapping[str, Entry]
-    fingerprint: str
-    index: Path | None
-    index_sha256: str
-
-    @property
-    def folder(self) -> Path:
-        """All of it; may be deleted when the build is done."""
-        return self.plan.out / "work"
-
-    @property
-    def parts(self) -> Path:
-        """Of files that passed all stages that look at one package."""
-        key = _key(STAGES_VERSION, self.fingerprint, self.index_sha256)
-        return self.folder / f"parts-{key}"
-
-    @property
-    def packs(self) -> Path:
-        """Of records."""
-        key = _key(STAGES_VERSION, self.fingerprint, self.plan.seed, self.plan.max_tokens)
-        return self.folder / f"packs-{key}"
-
-    @property
-    def verdicts(self) -> Path:
-        """Of the deduplication."""
-        return self.parts / "verdicts.json"
-
-
 def prepare(plan: Plan) -> Work:
     """Read the pins and index the benchmarks, once, before any task runs.
 
@@ -157,6 +95,10 @@ def prepare(plan: Plan) -> Work:
     pins = read_manifest(plan.manifest) if plan.manifest else {}
     fingerprint = records.fingerprint(read_vocabulary(plan.model))
     records.RecordMaker(read_vocabulary(plan.model))  # refuses now what would be refused in hours
+    older_pins: dict[str, Entry] = {}
+    if plan.edits:
+        EditRecordMaker(read_vocabulary(plan.model))
+        older_pins = read_manifest(plan.manifest.with_name("older.jsonl")) if plan.manifest else {}
     path, sha256 = None, ""
     folder = plan.out / "work"
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,11 +107,14 @@ def prepare(plan: Plan) -> Work:
         sha256 = index.sha256
         path = folder / f"index-{sha256[:16]}.npy"
         np.save(path, index.hashes)
-    work = Work(plan, pins, fingerprint, path, sha256)
+    work = Work(plan, pins, fingerprint, path, sha256, older_pins)
     for leftover in folder.glob("wheel-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     work.parts.mkdir(exist_ok=True)
     work.packs.mkdir(exist_ok=True)
+    if plan.edits:
+        work.older.mkdir(exist_ok=True)
+        work.edits.mkdir(exist_ok=True)
     return work
 
 
@@ -215,6 +160,7 @@ def phases(work: Work, reader: PipelineStep | None = None) -> Sequence[Phase]:
         Phase("gather", gather, num_tasks, lambda: num_parts(work.parts)),
         Phase("dedupe", dedupe, 1, work.verdicts.exists),
         Phase("pack", pack, num_tasks, lambda: sum(1 for _ in work.packs.glob("*.npz"))),
+        *(edit_phases(work) if plan.edits else ()),
     )
 
 
@@ -289,6 +235,8 @@ def join(work: Work) -> Summary:
         "layouts": layouts,
     }
     layouts.update(dict.fromkeys(LAYOUTS, 0))
+    if plan.edits:
+        facts["edits"] = join_edits(work, kept)
     facts = write_shards(plan.out, packs(), facts)  # which counts the layouts on the way
     write_manifest(plan.out / "manifest.jsonl", entries)
     dropped = sum((head.dropped for head in found.values() if not head.refusal), Counter[str]())
@@ -354,7 +302,3 @@ def _release_facts(head: PartHead) -> dict[str, str]:
         "sha256": release.sha256,
         "licence": release.licence,
     }
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
