@@ -232,6 +232,48 @@ def onpolicy_loss(
     return OnPolicyLoss(((costs_N - baseline_N) * log_prob_N).mean(), costs_N)
 
 
+def row_likelihoods(
+    hidden_RD: Tensor,
+    head_weight_VD: Tensor,
+    targets_R: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk: int = ROWS_PER_CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """Of each row, log of the largest probability, and log-probability of a target, (R,) each.
+
+    With gradient to the states, which is taken along with the value, so that only (R, D) survives
+    until the backward pass, as in `chunked_cross_entropy`. The second is that of the distribution
+    softened by the temperature.
+    """
+    sure_R, log_p_R = _RowLikelihoods.apply(  # type: ignore[no-untyped-call]
+        hidden_RD, head_weight_VD.detach(), targets_R, temperature, chunk
+    )
+    return sure_R, log_p_R
+
+
+def unmask_log_probs(
+    log_confidence_NL: Tensor, is_open_NL: Tensor, is_revealed_NL: Tensor
+) -> Tensor:
+    """log p of which masked slots each of N steps reveals, (N,).
+
+    The most confident slot is revealed in any case, every other one with its confidence for a
+    probability: a policy with the sampler's shape that has a gradient, under which surer
+    predictions make fewer steps.
+
+    Args:
+        log_confidence_NL: log of the largest probability of each slot.
+        is_open_NL: slots that were masked.
+        is_revealed_NL: those of them that were revealed, at least one of each step.
+    """
+    first_N = log_confidence_NL.masked_fill(~is_revealed_NL, -torch.inf).argmax(1, keepdim=True)
+    is_free_NL = is_open_NL.scatter(1, first_N, False)
+    almost_sure = -torch.finfo(log_confidence_NL.dtype).eps
+    log_hidden_NL = torch.log(-torch.expm1(log_confidence_NL.clamp(max=almost_sure)))
+    log_p_NL = torch.where(is_revealed_NL, log_confidence_NL, log_hidden_NL)
+    return log_p_NL.where(is_free_NL, 0).sum(1)
+
+
 class _ChunkedLinearLoss(torch.autograd.Function):
     """Loss of a linear head and, with its value, its gradient; see `chunked_cross_entropy`."""
 
@@ -287,6 +329,44 @@ class _ChunkedLinearLoss(torch.autograd.Function):
     def backward(ctx: Any, loss_grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         grads = [None if grad is None else grad * loss_grad for grad in ctx.saved_tensors]
         return (*grads, *[None] * 6)
+
+
+class _RowLikelihoods(torch.autograd.Function):
+    """See `row_likelihoods`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_RD: Tensor,
+        head_VD: Tensor,
+        targets_R: Tensor,
+        temperature: float,
+        chunk: int,
+    ) -> tuple[Tensor, Tensor]:
+        sure, log_p, sure_grad, log_p_grad = [], [], [], []
+        for rows_CD, target_C in zip(
+            torch.split(hidden_RD, chunk), torch.split(targets_R, chunk), strict=True
+        ):
+            logits_CV = _precise(rows_CD @ head_VD.T)
+            p_CV = logits_CV.log_softmax(-1)
+            best_C = p_CV.argmax(-1)
+            soft_CV = (logits_CV / temperature).log_softmax(-1)
+            sure.append(p_CV.gather(1, best_C[:, None])[:, 0])
+            log_p.append(soft_CV.gather(1, target_C[:, None])[:, 0])
+            # d log p(k) / d logits = onehot(k) − p, over T where the distribution is softened.
+            sure_grad.append(head_VD[best_C] - p_CV.exp().to(head_VD.dtype) @ head_VD)
+            expected_CD = soft_CV.exp().to(head_VD.dtype) @ head_VD
+            log_p_grad.append((head_VD[target_C] - expected_CD) / temperature)
+        ctx.save_for_backward(torch.cat(sure_grad), torch.cat(log_p_grad))
+        return torch.cat(sure), torch.cat(log_p)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, sure_R: Tensor, log_p_R: Tensor) -> tuple[Tensor | None, ...]:
+        sure_RD, log_p_RD = ctx.saved_tensors
+        grad_RD = sure_R[:, None].to(sure_RD.dtype) * sure_RD
+        grad_RD = grad_RD + log_p_R[:, None].to(log_p_RD.dtype) * log_p_RD
+        return (grad_RD, *[None] * 4)
 
 
 def _precise(x: Tensor) -> Tensor:

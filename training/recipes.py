@@ -12,6 +12,10 @@ from model.adapter import Kind
 from model.noise import Schedule
 
 Stage = Literal["fim", "adapt", "edit", "order", "onpolicy", "ar"]
+Operation = Literal["delete", "insert", "substitute"]
+Source = Literal["own_argmax", "neighbor", "uniform"]
+
+_DENOISING: tuple[Stage, ...] = ("adapt", "edit", "order", "onpolicy")
 
 
 class RecipeError(ValueError):
@@ -58,10 +62,60 @@ class Recipe:
     """Tokens that a prediction may choose from, the most frequent ones of the data; None: all."""
     is_full: bool = False
     """Whether all weights are trained, without a low-rank update."""
+    gates_visible: bool = False
+    """Whether the adapter acts on all rows of a block but the first, so that it can correct what it
+    sees; without, on MASK rows only. A sampler has to gate as the adapter was trained."""
+    edit_share: float = 0.0
+    """Share of the blocks whose tokens are corrupted by edits; the others are masked. 0 leaves mask
+    noise alone (stage `edit`)."""
+    edit_start: float = 0.0
+    """Share of the steps that are over before blocks are edited: 0.8 makes the two-stage curriculum
+    of Seed Diffusion in one run."""
+    max_edit_share: float = 0.5
+    """Edits per token at most; k rises with t from 0."""
+    edit_operations: tuple[Operation, ...] = ("delete", "insert", "substitute")
+    """Edits that occur. Without `delete` and `insert` nothing is shifted by corruption."""
+    edit_sources: tuple[Source, ...] = ("own_argmax", "neighbor", "uniform")
+    """Where wrong tokens come from."""
+    draft_share: float = 0.0
+    """Share of the edited blocks that hold the model's whole draft in the place of a few edits."""
+    has_operations: bool = True
+    """Whether labels delete and insert; without, each slot is to hold the text of its own place."""
+    pool_size: int = 1
+    """Trajectories for each block (stages `order`, `onpolicy`)."""
+    num_kept: int = 1
+    """Of them, how many are distilled (stage `order`)."""
+    has_order_filter: bool = True
+    """Whether those are kept whose order makes the text most likely; without, the first ones."""
+    order_noise: float = 0.1
+    """Edits per visible token of a distilled state, by substitution: the augmentation f."""
+    temperature: float = 0.0
+    """Of trajectories: of the choice of places in stage `order`, of tokens in stage `onpolicy`,
+    where 0 takes the most likely token."""
+    step_weight: float = 1.0
+    """Price of steps against reward (stage `onpolicy`)."""
+    agree_weight: float = 0.0
+    """Reward for the share of a draft that the base would have written."""
+    syntax_weight: float = 0.0
+    """Reward for a draft that leaves the text without more syntax errors than it had; needs records
+    that can be read as code (`stages.reward.CodeRecord`)."""
+    certainty_weight: float = 0.0
+    """Weight of the entropy of first drafts that are the base's own tokens; 0: no such term."""
+    anchor_weight: float = 0.0
+    """Weight of the loss of stage `adapt` on the blocks that trajectories begin with: it keeps
+    predictions true while they get sure."""
 
     def __post_init__(self) -> None:
-        if self.stage == "adapt" and not (self.block_sizes and self.blocks_per_record):
+        if self.stage in _DENOISING and not (self.block_sizes and self.blocks_per_record):
             raise RecipeError(f"Recipe {self.name}: a stage that denoises needs blocks.")
+        if self.stage in _DENOISING[1:] and self.is_full:
+            raise RecipeError(f"Recipe {self.name}: stage {self.stage} needs a frozen base.")
+        if self.stage == "adapt" and self.gates_visible:
+            raise RecipeError(f"Recipe {self.name}: stage adapt trains MASK rows only.")
+        if self.stage == "onpolicy" and self.pool_size < 2:
+            raise RecipeError(f"Recipe {self.name}: a trajectory is compared with others.")
+        if not 1 <= self.num_kept <= self.pool_size:
+            raise RecipeError(f"Recipe {self.name}: not so many trajectories can be kept.")
         if min((*self.block_sizes, 3)) < 3:
             raise RecipeError(f"Recipe {self.name}: a block has at least 3 slots.")
         if self.num_steps < 1 or self.records_per_step < 1:
@@ -99,7 +153,7 @@ def adapt() -> Recipe:
         name="adapt",
         stage="adapt",
         kind="gated",
-        num_steps=500,
+        num_steps=340,
         records_per_step=1,
         max_tokens=512,
         blocks_per_record=64,
@@ -109,6 +163,75 @@ def adapt() -> Recipe:
         offset_decay=0.9,
         off_path_weight=0.25,
         vocabulary_size=32_768,
+    )
+
+
+def edit() -> Recipe:
+    """Blocks with wrong tokens among the masked ones; begins with the adapter of `adapt`."""
+    return Recipe(
+        name="edit",
+        stage="edit",
+        kind="gated",
+        num_steps=200,
+        records_per_step=1,
+        max_tokens=512,
+        peak_lr=2e-4,
+        blocks_per_record=64,
+        block_sizes=(8,),
+        full_share=0.75,
+        kl_weight=0.8,
+        offset_decay=0.9,
+        off_path_weight=0.25,
+        vocabulary_size=32_768,
+        gates_visible=True,
+        edit_share=0.5,
+        draft_share=0.25,
+    )
+
+
+def order() -> Recipe:
+    """Distill the orders that make the text most likely; begins with the adapter of `edit`."""
+    return Recipe(
+        name="order",
+        stage="order",
+        kind="gated",
+        num_steps=100,
+        records_per_step=1,
+        max_tokens=512,
+        peak_lr=1e-4,
+        blocks_per_record=16,
+        block_sizes=(8,),
+        kl_weight=0.5,
+        off_path_weight=0.25,
+        vocabulary_size=32_768,
+        gates_visible=True,
+        pool_size=5,
+        temperature=0.5,
+    )
+
+
+def onpolicy() -> Recipe:
+    """Few steps, by the model's own trajectories; begins with the adapter of `order`."""
+    return Recipe(
+        name="onpolicy",
+        stage="onpolicy",
+        kind="gated",
+        num_steps=100,
+        records_per_step=1,
+        max_tokens=512,
+        peak_lr=5e-5,
+        blocks_per_record=12,
+        block_sizes=(8,),
+        kl_weight=0.8,
+        off_path_weight=0.25,
+        vocabulary_size=32_768,
+        gates_visible=True,
+        pool_size=4,
+        temperature=0.5,
+        step_weight=2.0,
+        agree_weight=1.0,
+        certainty_weight=0.1,
+        anchor_weight=0.5,
     )
 
 
@@ -146,7 +269,7 @@ def debug() -> Recipe:
 
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
-    function.__name__: function for function in (fim, adapt, ar, debug)
+    function.__name__: function for function in (fim, adapt, edit, order, onpolicy, ar, debug)
 }
 
 
@@ -160,4 +283,8 @@ def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
     strange = sorted(set(data) - {field.name for field in fields(Recipe)})
     if strange:
         raise RecipeError(f"The checkpoint's recipe is of another version: {', '.join(strange)}.")
-    return Recipe(**{**data, "block_sizes": tuple(data["block_sizes"])})
+    # What is a tuple here comes back from JSON as a list.
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+    }
+    return Recipe(**values)

@@ -23,6 +23,31 @@ SPECIAL = torch.tensor([508, 509, 510])
 RECIPES = {
     "adapt": replace(debug(), num_steps=20, offset_decay=0.9),
     "fim": replace(debug(), num_steps=20, stage="fim", kind="merge"),
+    "edit": replace(
+        debug(), num_steps=20, stage="edit", gates_visible=True, edit_share=0.5, draft_share=0.25
+    ),
+    "order": replace(
+        debug(),
+        num_steps=20,
+        stage="order",
+        gates_visible=True,
+        pool_size=5,
+        temperature=0.5,
+        blocks_per_record=4,
+        off_path_weight=0.5,
+    ),
+    "onpolicy": replace(
+        debug(),
+        num_steps=20,
+        stage="onpolicy",
+        gates_visible=True,
+        pool_size=3,
+        temperature=0.5,
+        blocks_per_record=3,
+        agree_weight=1.0,
+        certainty_weight=0.1,
+        anchor_weight=0.5,
+    ),
 }
 
 
