@@ -17,9 +17,10 @@ from model.format.vocabulary import read_vocabulary
 from model.network import Transformer
 from model.weights import load_model
 from sampler.load import choose_device
-from training.data.shards import Shards
+from training.data.shards import ShardError, Shards
 from training.distributed import join
 from training.full import full_recipe
+from training.gpu import cli as gpu_cli
 from training.held_out import held_out_figures
 from training.progress import training_bar
 from training.recipes import RECIPES, Recipe, RecipeError
@@ -36,8 +37,9 @@ HELD_OUT_SHARE = 0.01
 
 
 def register(app: App) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command(train_command, name="train")
+    gpu_cli.register(app)
 
 
 def train_command(
@@ -93,6 +95,8 @@ def train_command(
         shards, held_out = Shards(data).split(HELD_OUT_SHARE)
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
             shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
+        if not len(shards):
+            raise ShardError(f"{data} has no record that recipe {recipe} could train on.")
         base = load_model(
             path,
             dtype=torch.float32 if chosen.is_full else torch_dtype,

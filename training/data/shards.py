@@ -258,15 +258,9 @@ class Shards(Stored[Record]):
         return Record(tokens, int(row["target_start"]), KINDS[row["kind"]])
 
     def holes(self, max_tokens: int) -> "Shards":
-        """Records with a hole and at most so many tokens: nothing of their context is cut off.
-
-        Raises:
-            ShardError: if there are none.
-        """
+        """Records with a hole and at most so many tokens: nothing of their context is cut off."""
         is_chosen = self._index["kind"] != KINDS.index("file")
         is_chosen &= self._index["length"] <= max_tokens
-        if not is_chosen.any():
-            raise ShardError(f"No record here has a hole and at most {max_tokens} tokens.")
         return self._only(is_chosen)
 
 
