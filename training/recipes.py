@@ -79,6 +79,9 @@ class Recipe:
     """Where wrong tokens come from."""
     draft_share: float = 0.0
     """Share of the edited blocks that hold the model's whole draft in the place of a few edits."""
+    uses_old_text: bool = True
+    """Whether edited blocks hold the older text of a record that has one (`stages.edit.PairRecord`,
+    pairs of before and after); without, it is corrupted like all others."""
     has_operations: bool = True
     """Whether labels delete and insert; without, each slot is to hold the text of its own place."""
     pool_size: int = 1
@@ -199,7 +202,7 @@ def order() -> Recipe:
         records_per_step=1,
         max_tokens=512,
         peak_lr=1e-4,
-        blocks_per_record=16,
+        blocks_per_record=12,
         block_sizes=(8,),
         kl_weight=0.5,
         off_path_weight=0.25,
@@ -220,7 +223,7 @@ def onpolicy() -> Recipe:
         records_per_step=1,
         max_tokens=512,
         peak_lr=5e-5,
-        blocks_per_record=12,
+        blocks_per_record=8,
         block_sizes=(8,),
         kl_weight=0.8,
         off_path_weight=0.25,

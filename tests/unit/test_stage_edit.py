@@ -80,8 +80,10 @@ def test_all_visible_slots_have_a_loss_but_the_settled_ones(model):
     context, blocks, made = edited(model, RECIPE, 3)
     draft_NL, weight_NL = made.noisy.ids_T.view(12, 6), made.noisy.weight_T.view(12, 6)
     assert torch.equal(made.text_NL, blocks_text(context, blocks))
-    expected_NL = (draft_NL != MASK).float()
+    num_N = (blocks.target_T >= 0).view(12, 6)[:, :-1].sum(1) + 1
+    expected_NL = ((draft_NL != MASK) | (torch.arange(6) < num_N[:, None])).float()
     expected_NL[:, :2] = 0
+    assert (expected_NL[:, 2:] == 0).any(), "a block ends behind the record"
     assert torch.equal(weight_NL[:, :-1], expected_NL[:, 1:])
     assert not weight_NL[:, -1].any(), "the last row predicts beyond the block"
     # No carry-over: most of these slots are right already, and asked for all the same.
@@ -170,6 +172,32 @@ def test_without_edits_it_is_stage_adapt(model):
         )
         assert ours.loss.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
         assert ours.figures == pytest.approx(theirs.figures, rel=1e-4)
+
+
+def test_blocks_over_a_pair_hold_the_older_text(model):
+    new = torch.arange(100, 130)
+    old = torch.cat([torch.arange(100, 110), torch.tensor([7, 8]), torch.arange(112, 130)])
+    old = torch.cat([old[:20], old[23:]])
+    ids_S = torch.cat([SPECIAL[:1], torch.arange(50), SPECIAL[1:2], new, SPECIAL[2:]])
+    record = editing.PairRecord(ids_S=ids_S, target_start=52, special_ids=SPECIAL, old_ids=old)
+    recipe = replace(RECIPE, blocks_per_record=40)
+    _, blocks, made = edited(model, recipe, 3, record)
+    draft_NL = made.noisy.ids_T.view(-1, 6)
+    has_old = False
+    for draft_L, start in zip(draft_NL, blocks.start_T[::6].tolist(), strict=True):
+        if start >= 52 and start < 52 + 24:
+            tail = draft_L[2:][draft_L[2:] != MASK].tolist()
+            text = old.tolist()
+            assert any(text[i : i + len(tail)] == tail for i in range(len(text)))
+            has_old |= bool({7, 8} & set(tail))
+            # What did not change stands in its place.
+            if start == 53:
+                assert draft_L.tolist() == ids_S[53:59].tolist()
+    assert has_old
+    plain = edited(model, replace(recipe, uses_old_text=False), 3, record)[2]
+    assert not torch.equal(plain.noisy.ids_T, made.noisy.ids_T)
+    result = STAGES["edit"](model, [record], recipe, 0, seeded_generator(2))
+    assert result.loss.isfinite()
 
 
 def test_the_curriculum_begins_to_edit_after_a_share_of_the_steps():

@@ -204,21 +204,25 @@ def code_record(text):
 
 
 def test_the_verifier_reads_code(model):
-    record = code_record("x = f(1)\ny = 2\n")
+    text = "x = f(1)\ny = 2\n"
     recipe = replace(RECIPE, syntax_weight=0.5, agree_weight=0.0, blocks_per_record=8, pool_size=2)
-    context, noisy, _ = paths_of(model, recipe, 1, record)
+    context, noisy, _ = paths_of(model, recipe, 1, code_record(text))
     starts = noisy.start_T.view(-1, SIZE)[:, 0].tolist()
-    text = "\0" + "x = f(1)\ny = 2\n"
-    for draft, is_sound in ((None, True), ("      ", False)):
-        ids_NL = noisy.ids_T.view(-1, SIZE).clone()
-        for block, start in enumerate(starts):
-            # Over "f(1)" six blanks leave a lone assignment; over others, who knows.
-            new = text[start : start + SIZE] if draft is None or start != 5 else "\n" + "((((("
-            ids_NL[block, : len(new)] = torch.tensor([ord(c) for c in new])
-        rewards = judge(context, with_tokens(noisy, ids_NL, MASK), recipe)
-        for start, parses, value in zip(starts, rewards.parses, rewards.values, strict=True):
-            assert parses == (is_sound or start != 5)
-            assert value == 0.5 * parses
+    own_NL = noisy.ids_T.view(-1, SIZE).clone()
+    for block, start in enumerate(starts):
+        own = context.cuts[0].ids_S[start : start + SIZE]
+        own_NL[block, : len(own)] = own
+    open_NL = own_NL.clone()
+    open_NL[:, 1] = ord("(")  # one that nothing closes
+
+    rewards = judge(context, with_tokens(noisy, own_NL, MASK), recipe)
+    assert rewards.parses == [True] * len(starts)
+    assert rewards.values == [0.5] * len(starts)
+    rewards = judge(context, with_tokens(noisy, open_NL, MASK), recipe)
+    # Over "(" it changes nothing, and a token that ends the record is no text.
+    is_same_N = (open_NL == own_NL).all(1).tolist()
+    assert sum(rewards.parses) <= sum(is_same_N)
+    assert rewards.values == [0.5 * parses for parses in rewards.parses]
     with pytest.raises(RecipeError, match="cannot be read as code"):
         STAGES["onpolicy"](model, [text_record(1)], recipe, 0, seeded_generator(1))
 

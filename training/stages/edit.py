@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from model.network import Transformer
@@ -30,6 +31,14 @@ from training.stages.context import (
 
 NUM_SETTLED = 2
 """Slot 0 is the AR token; slot 1 is what its row predicts, and no adapter acts there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRecord(TrainingRecord):
+    """A record whose completion takes the place of older text."""
+
+    old_ids: Tensor
+    """What stood there, 1-D."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,9 @@ def corrupt_blocks(
 ) -> Edited:
     """Put wrong versions of the text into masked blocks, and labels and weights to their rows.
 
-    Slots behind the end of a record stay masked and without a loss.
+    The version is the older text where a record has one; else the model's own draft, or the text
+    after a few edits. Slots behind the end of a record stay masked and without a loss, unless an
+    insertion has filled them.
     """
     num_slots, mask_id = block_size_of(blocks), context.model.config.mask_id
     device = blocks.ids_T.device
@@ -131,10 +142,20 @@ def corrupt_blocks(
     is_drafted_N = torch.rand(len(text_NL), generator=generator) < recipe.draft_share
     mix = _mix(recipe)
     drafts = []
-    for text_L, around_C, guess_L, num, share, is_drafted in zip(
-        text_NL.cpu(), around_NC, guess_NL.cpu(), num_N.tolist(), share_N, is_drafted_N, strict=True
+    olds = _old_text(context, blocks) if recipe.uses_old_text else [None] * len(text_NL)
+    for text_L, around_C, guess_L, num, share, is_drafted, old in zip(
+        text_NL.cpu(),
+        around_NC,
+        guess_NL.cpu(),
+        num_N.tolist(),
+        share_N,
+        is_drafted_N,
+        olds,
+        strict=True,
     ):
-        if is_drafted:
+        if old is not None:
+            tokens = torch.cat([text_L[:num][:NUM_SETTLED], old])
+        elif is_drafted:
             tokens = torch.cat([text_L[:NUM_SETTLED], guess_L[NUM_SETTLED:num]])
         else:
             window = around_C[around_C != PADDING]
@@ -157,7 +178,8 @@ def corrupt_blocks(
     else:
         labels = in_place(draft_NL, goal_NL)
     label_NL = labels.targets(delete_id=special.delete, insert_id=special.insert)
-    has_loss_NL = draft_NL != mask_id
+    exists_NL = torch.arange(num_slots, device=device) < num_N.to(device)[:, None]
+    has_loss_NL = exists_NL | (draft_NL != mask_id)
     has_loss_NL[:, :NUM_SETTLED] = False
     noisy = with_tokens(blocks, draft_NL, mask_id)
     return Edited(
@@ -208,6 +230,34 @@ def _text_around(context: Context, blocks: Noisy) -> Tensor:
         clean.record_S[inside_NC] == clean.record_S[first_N][:, None]
     )
     return clean.ids_S[inside_NC].where(is_own_NC, PADDING)
+
+
+def _old_text(context: Context, blocks: Noisy) -> list[Tensor | None]:
+    """For each block over the completion of a `PairRecord`, older text for all but settled slots.
+
+    Old and new text are aligned by the edits between them (Levenshtein).
+    """
+    num_slots = block_size_of(blocks)
+    start_N = blocks.position_T.view(-1, num_slots)[:, 0].tolist()
+    record_N = blocks.record_T.view(-1, num_slots)[:, 0].tolist()
+    texts: list[Tensor | None] = []
+    for start, record in zip(start_N, record_N, strict=True):
+        cut = context.cuts[record]
+        if isinstance(cut, PairRecord) and start >= cut.target_start:
+            new = cut.ids_S[cut.target_start :].tolist()
+            begin = _aligned(cut.old_ids.tolist(), new, start - cut.target_start + NUM_SETTLED)
+            texts.append(cut.old_ids[begin : begin + num_slots - NUM_SETTLED].cpu())
+        else:
+            texts.append(None)
+    return texts
+
+
+def _aligned(old: list[int], new: list[int], place: int) -> int:
+    """Where in an old text a place of the new one stood."""
+    for edit_ in Levenshtein.opcodes(old, new):
+        if edit_.dest_start <= place < edit_.dest_end:
+            return min(edit_.src_start + place - edit_.dest_start, edit_.src_end)
+    return len(old)
 
 
 def _loss(context: Context, noisy: Noisy, recipe: Recipe) -> StageLoss:
