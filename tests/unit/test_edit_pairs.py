@@ -258,6 +258,8 @@ def test_each_change_is_an_edit_by_itself() -> None:
         ("(values):\n", "(\n    values,\n):\n"),  # layout
         ("return best", "return best  # the largest"),  # a comment
         ("import math", "import cmath"),  # in no definition
+        ("Sells things", "Sells all things"),  # prose
+        ("Always in capitals.", "Always in capitals,\n        and never in red."),
         ("return best\n", "return best\n\n\ndef other():\n    return 1\n"),  # outside of both
         ("return best\n", "".join(f"a{n}()\n    " for n in range(30)) + "return best\n"),  # long
     ],

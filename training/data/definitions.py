@@ -107,6 +107,16 @@ def body_statements(node: Node) -> list[Node]:
     return [child for child in body.named_children if child.type != "comment"] if body else []
 
 
+def is_docstring(statement: Node) -> bool:
+    """Whether the first statement of a body is a text."""
+    children = statement.named_children
+    return (
+        statement.type == "expression_statement"
+        and len(children) == 1
+        and children[0].type == "string"
+    )
+
+
 def _definitions(data: bytes, root: Node) -> Iterator[Definition]:
     breaks = [match.end() for match in re.finditer(rb"\n", data)]
     nodes = [(root, "")]

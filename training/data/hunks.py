@@ -1,7 +1,7 @@
 """Small changes from one release of a file to the next, as edits of the older one.
 
-A change is kept if it lies in one function or class of both, is no mere reformatting or new number,
-and leaves a text that parses. Knows neither packages nor how a release is fetched.
+A change is kept if it lies in one function or class of both, is no mere reformatting, new number or
+prose, and leaves a text that parses. Knows neither packages nor how a release is fetched.
 """
 
 import re
@@ -12,7 +12,13 @@ from itertools import pairwise
 from keyword import iskeyword
 
 from model.format.grammars import parse
-from training.data.definitions import Definition, definitions_in, innermost
+from training.data.definitions import (
+    Definition,
+    body_statements,
+    definitions_in,
+    innermost,
+    is_docstring,
+)
 from training.data.edits import Edit
 
 MAX_LINES = 20
@@ -54,9 +60,12 @@ def release_edits(older: str, newer: str) -> Iterator[Edit]:
             continue
         old = "".join(old_lines[rows.old_start : rows.old_end])
         new = "".join(new_lines[rows.new_start : rows.new_end])
-        if not _says_something(old, new):
+        prose = [_docstring_rows(holder) for holder in holders]
+        is_prose = rows.old_start >= prose[0].start and rows.old_end <= prose[0].stop
+        is_prose &= rows.new_start >= prose[1].start and rows.new_end <= prose[1].stop
+        if is_prose or not _says_something(old, new):
             continue
-        is_of_head = rows.new_start < _body_row(holders[1])
+        is_of_head = rows.new_start < prose[1].start
         parameters = [_parameters(holder) if is_of_head else [] for holder in holders]
         rows = _widened(rows, *holders, old_lines, new_lines)
         edit = Edit(
@@ -199,12 +208,19 @@ def _widened(
     return _Rows(old_start, old_end, new_start, new_end)
 
 
-def _body_row(definition: Definition) -> int:
-    """The row of a definition's first statement."""
-    node, body = definition.node, definition.node.child_by_field_name("body")
+def _docstring_rows(definition: Definition) -> range:
+    """The rows of a definition's docstring; none, where the body begins, if there is none."""
+    node, statements = definition.node, body_statements(definition.node)
     assert node.text is not None
-    offset = body.start_byte - node.start_byte if body else 0
-    return definition.end_row - 1 - node.text[offset:].count(b"\n")
+    last_row = definition.end_row - 1
+    if not statements:
+        return range(last_row, last_row)
+    first = statements[0]
+    start, end = (
+        last_row - node.text[offset - node.start_byte :].count(b"\n")
+        for offset in (first.start_byte, first.end_byte)
+    )
+    return range(start, end + 1 if is_docstring(first) else start)
 
 
 def _parameters(definition: Definition) -> list[str]:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from training.data.definitions import Definition, Splice, body_statements, line_end, line_start
+from training.data.definitions import (
+    Definition,
+    Splice,
+    body_statements,
+    is_docstring,
+    line_end,
+    line_start,
+)
 from training.data.edits import MAX_EDIT_CHARS
 
 _MAX_DOCSTRING_BYTES = 900
@@ -26,7 +33,7 @@ class Removal:
 def without_docstring(data: bytes, definition: Definition) -> Removal | None:
     """A function or class without its docstring, if it has one on lines of its own and more."""
     statements = body_statements(definition.node)
-    if len(statements) < 2 or not _is_docstring(statements[0]):
+    if len(statements) < 2 or not is_docstring(statements[0]):
         return None
     string = statements[0]
     start, end = line_start(data, string.start_byte), line_end(data, string.end_byte)
@@ -49,15 +56,6 @@ def without_type_hints(data: bytes, definition: Definition) -> Removal | None:
     if result is not None:
         splices.append(Splice(parameters.end_byte, result.end_byte))
     return _removal(data, definition, splices, statements) if splices else None
-
-
-def _is_docstring(statement: Node) -> bool:
-    children = statement.named_children
-    return (
-        statement.type == "expression_statement"
-        and len(children) == 1
-        and children[0].type == "string"
-    )
 
 
 def _hints(parameters: Node) -> Iterator[Splice]:
