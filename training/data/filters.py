@@ -25,7 +25,7 @@ MAX_LITERAL = 0.60
 """Share of a file's bytes in top-level tables of constants."""
 MAX_ESCAPES = 0.05
 """Share of characters that begin an escape such as `\\x1f`."""
-CAP_BYTES = 1_500_000
+CAP_BYTES = 4_000_000
 """Of one package, so that no house style dominates; the standard library, in which every style
 occurs, may be larger."""
 

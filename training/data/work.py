@@ -14,7 +14,7 @@ from training.data import records
 from training.data.fetch import Fetch, FetchOlder, fetch_older_wheel, fetch_wheel
 from training.data.manifest import Entry
 
-STAGES_VERSION = 1
+STAGES_VERSION = 2
 """To be raised when a stage judges otherwise, so that older work is not taken for new."""
 EDITS_VERSION = 1
 """The same for the stages that make edits."""
