@@ -65,17 +65,16 @@ class Context:
         runs = [range(low + 1, high) for low, high in pairwise(bounds)]
         return max(runs, key=len)
 
+    @torch.no_grad()
     def best(self, hidden: Tensor) -> Tensor:
         """The most likely ids, (…) of states (…, D)."""
-        return self.ids((hidden @ self.head_VD.T).argmax(-1))
+        parts = torch.split(hidden.reshape(-1, hidden.shape[-1]), ROWS_PER_CHUNK)
+        index = torch.cat([(part @ self.head_VD.T).argmax(-1) for part in parts])
+        return self.ids(index).view(hidden.shape[:-1])
 
-    @torch.no_grad()
     def is_greedy_S(self) -> Tensor:
         """(S,) bool: whether the base's most likely token is the one that follows."""
-        best_S = torch.cat(
-            [self.best(part) for part in torch.split(self.hidden_SD, ROWS_PER_CHUNK)]
-        )
-        return F.pad(best_S[:-1] == self.clean.ids_S[1:], (0, 1))
+        return F.pad(self.best(self.hidden_SD)[:-1] == self.clean.ids_S[1:], (0, 1))
 
     def blocks(
         self, num_blocks: int, block_size: int, generator: torch.Generator, *, repeats: int = 1

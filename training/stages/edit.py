@@ -212,7 +212,7 @@ def _mix(recipe: Recipe) -> EditMix:
 def _drafts(context: Context, blocks: Noisy, recipe: Recipe) -> Tensor:
     """(N, L) what the adapter, as it is, writes into masked blocks in one step."""
     hidden_NLD = context.denoise(blocks, gates_visible=recipe.gates_visible)
-    best_NL = torch.stack([context.best(hidden_LD) for hidden_LD in hidden_NLD])
+    best_NL = context.best(hidden_NLD)
     first_N1 = blocks.ids_T.view(len(best_NL), -1)[:, :1]
     return torch.cat([first_N1, best_NL[:, :-1]], dim=1)
 

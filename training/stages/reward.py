@@ -8,8 +8,9 @@ Shape suffixes: N blocks, L slots of a block, V vocabulary.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from model.format.syntax import num_syntax_errors
-from sampler.policy import num_accepted
 from training.batch import Noisy
 from training.recipes import Recipe, RecipeError
 from training.stages.common import TrainingRecord
@@ -70,14 +71,11 @@ def judge(context: Context, drafts: Noisy, recipe: Recipe) -> Rewards:
 
 def _accepted(context: Context, drafts: Noisy) -> list[int]:
     num_slots = block_size_of(drafts)
-    ids_NL, num_N = drafts.ids_T.view(-1, num_slots), num_slots_N(drafts).tolist()
-    counts = []
-    for hidden_LD, ids_L, num in zip(context.commit(drafts), ids_NL, num_N, strict=True):
-        # Behind the end of a record nothing was drafted.
-        logits_LV = hidden_LD[: num - 1] @ context.head_VD.T
-        index_L, is_known_L = context.index(ids_L[1:num])
-        index_L = index_L.masked_fill(~is_known_L, -1)
-        counts.append(num_accepted("exact", index_L, logits_LV, delta=0.0))
+    ids_NL, num_N = drafts.ids_T.view(-1, num_slots), num_slots_N(drafts)
+    is_own_NL = ids_NL[:, 1:] == context.best(context.commit(drafts))[:, :-1]
+    # Behind the end of a record nothing was drafted.
+    is_own_NL &= torch.arange(1, num_slots, device=num_N.device) < num_N[:, None]
+    counts: list[int] = is_own_NL.long().cumprod(1).sum(1).tolist()
     return counts
 
 
