@@ -92,6 +92,7 @@ def run_job(job: Job) -> list[Line]:
     )
     say(f"weights are loaded: {model.config.vocab_size} tokens, {model.config.num_layers} layers")
     lines: list[Line] = []
+    _report(job, lines)
     path = start if start.exists() else None
     for name, share in shares.items():
         if job.seconds_left <= 0:
@@ -102,7 +103,7 @@ def run_job(job: Job) -> list[Line]:
         line, path_written = train_stage(job, model, recipe, stage_start, budget_s, rate)
         lines.append(line)
         say(json.dumps(line))
-        (job.out / "report.json").write_text(json.dumps(lines, indent=1))
+        _report(job, lines)
         if not line["is_done"]:
             break
         if recipe.kind == "merge":
@@ -242,6 +243,10 @@ def _publish(job: Job, path: Path, model: Transformer, recipe: Recipe) -> None:
         adapter = load_adapter(path, model.config, recipe.kind).to(torch.bfloat16)
         save_adapter(adapter, whole_config(job.cargo, model.config), whole, recipe.kind)
         split(whole, lambda number: job.out, PART_BYTES)
+
+
+def _report(job: Job, lines: Sequence[Line]) -> None:
+    (job.out / "report.json").write_text(json.dumps(lines, indent=1))
 
 
 def say(text: str) -> None:
