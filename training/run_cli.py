@@ -3,6 +3,7 @@
 Knows no losses; it puts the loop, the shards, the weights and the processes together.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,9 @@ def train_command(
     dtype: str = "auto",
     threads: PositiveInt | None = None,
     compile: Flag = False,
+    records_per_step: PositiveInt | None = None,
     records_per_forward: PositiveInt = 1,
+    num_steps: PositiveInt | None = None,
     steps: PositiveInt | None = None,
     checkpoint_seconds: PositiveInt = 300,
     evaluate_every: NonNegativeInt = 50,
@@ -77,7 +80,9 @@ def train_command(
         dtype: that the network computes in; what is trained is kept in float32.
         threads: CPU threads.
         compile: compile the network's layers first; pays on a GPU.
+        records_per_step: instead of the recipe's, which are for two CPU cores.
         records_per_forward: records in one forward; more of them keep a GPU busy.
+        num_steps: of the whole run, instead of the recipe's.
         steps: stop after so many steps; the run can be continued.
         checkpoint_seconds: time between checkpoints.
         evaluate_every: steps between figures of held-out files in evaluations.jsonl; 0: none.
@@ -87,11 +92,22 @@ def train_command(
     chosen = RECIPES[recipe]()
     if full and not chosen.is_full:
         chosen = full_recipe(chosen)
+    chosen = replace(
+        chosen,
+        records_per_step=records_per_step or chosen.records_per_step,
+        num_steps=num_steps or chosen.num_steps,
+    )
     if chosen.is_full and start is not None:
         raise RecipeError("A run of all weights begins with the model, not with an adapter.")
     path = hub.resolve(model)
     torch_device, torch_dtype = choose_device(device, dtype, threads)
     with join(torch_device, has_group=chosen.is_full) as world:
+        num_forwards = math.ceil(chosen.records_per_step / records_per_forward)
+        if num_forwards < world.size:
+            raise RecipeError(
+                f"A step is {num_forwards} forwards, too few for {world.size} processes; raise "
+                "--records-per-step."
+            )
         shards, held_out = Shards(data).split(HELD_OUT_SHARE)
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
             shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
