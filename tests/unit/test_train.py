@@ -1,6 +1,5 @@
 """The loop on the debug model: what it computes, and that nothing stops it from going on."""
 
-import importlib
 import json
 import multiprocessing
 import os
@@ -18,10 +17,9 @@ from model.noise import seeded_generator
 from training import train as training
 from training.optim import DivergedError
 from training.recipes import RECIPES, RecipeError, debug, recipe_from_data
-from training.stages import STAGES, TrainingRecord
+from training.stages import STAGES, TrainingRecord, context
 from training.train import Run, train
 
-adapting = importlib.import_module("training.stages.adapt")
 CONFIG = NAMED["debug"]
 SPECIAL = torch.tensor([510, 511])
 FIM = replace(debug(), name="fim", stage="fim", kind="merge")
@@ -164,13 +162,13 @@ def test_a_loss_does_not_depend_on_how_blocks_are_grouped(monkeypatch):
     recipe = replace(debug(), off_path_weight=0.5, offset_decay=0.8)
     found = []
     for num_rows in (12, 4096):
-        monkeypatch.setitem(adapting.GROUP_ROWS, "cpu", num_rows)
+        monkeypatch.setitem(context.GROUP_ROWS, "cpu", num_rows)
         model = base().requires_grad_(False)
         torch.manual_seed(4)
         model.adapter = Adapter(CONFIG, AdapterConfig(4, 8.0))
         model.adapter.start_mask_at(model.embedding.weight)
         model.adapter.randomize()
-        result = adapting.adapt(model, [Repeats().draw(1)], recipe, 0, seeded_generator(0, 1))
+        result = STAGES["adapt"](model, [Repeats().draw(1)], recipe, 0, seeded_generator(0, 1))
         result.loss.backward()
         gradient = model.adapter.layers[0].qkv.a.grad
         found.append((result.loss.item(), gradient, result.figures))

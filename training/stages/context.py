@@ -26,8 +26,11 @@ from training.batch import (
     pack_clean,
 )
 from training.loss import ROWS_PER_CHUNK
-from training.stages.adapt import GROUP_ROWS
 from training.stages.common import TrainingRecord, clean_attention
+
+GROUP_ROWS = {"cpu": 192, "cuda": 8192}
+"""Noisy rows of one forward: enough to keep the matrix units busy, few enough to skip most of the
+attention that the mask hides."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,9 @@ class Context:
         runs = [range(low + 1, high) for low, high in pairwise(bounds)]
         return max(runs, key=len)
 
-    @torch.no_grad()
     def best(self, hidden: Tensor) -> Tensor:
         """The most likely ids, (…) of states (…, D)."""
-        parts = torch.split(hidden.reshape(-1, hidden.shape[-1]), ROWS_PER_CHUNK)
-        index = torch.cat([(part @ self.head_VD.T).argmax(-1) for part in parts])
-        return self.ids(index).view(hidden.shape[:-1])
+        return best_ids(hidden, self.head_VD, self.vocabulary_ids)
 
     def is_greedy_S(self) -> Tensor:
         """(S,) bool: whether the base's most likely token is the one that follows."""
@@ -176,6 +176,21 @@ def read_context(
         head_VD = model.head.weight.detach()
         head_VD = head_VD if vocabulary_ids is None else head_VD[vocabulary_ids]
     return Context(model, cuts, clean, cache, hidden_BSD[0], vocabulary_ids, head_VD)
+
+
+@torch.no_grad()
+def best_ids(hidden: Tensor, head_VD: Tensor, vocabulary_ids: Tensor | None) -> Tensor:
+    """The most likely ids, (…) of states (…, D).
+
+    Args:
+        hidden: states after the final norm.
+        head_VD: rows of the head that take part.
+        vocabulary_ids: their ids, (V,); None: the rows are all there are.
+    """
+    parts = torch.split(hidden.reshape(-1, hidden.shape[-1]), ROWS_PER_CHUNK)
+    index = torch.cat([(part @ head_VD.T).argmax(-1) for part in parts])
+    best = index if vocabulary_ids is None else vocabulary_ids[index]
+    return best.view(hidden.shape[:-1])
 
 
 def block_size_of(noisy: Noisy) -> int:

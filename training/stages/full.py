@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.network import Transformer
 from training.batch import Clean, Noisy, clean_visibility, noisy_visibility, pack_clean, weigh_path
 from training.loss import ar_loss, chunked_cross_entropy
 from training.recipes import Recipe
-from training.stages.adapt import _writes_next as writes_next
 from training.stages.ar import text_targets
 from training.stages.common import StageLoss, TrainingRecord, cut_record, lay_noise, told
+from training.stages.context import best_ids
 
 AR_WEIGHT = 0.5
 """Of the AR loss beside that of the noisy rows: the same weights verify what they draft."""
@@ -53,9 +54,11 @@ def full_adapt(
     )
     clean_SD, noisy_TD = hidden_BRD[0, :num_clean], hidden_BRD[0, num_clean:]
     if recipe.off_path_weight != 1:
-        with torch.no_grad():
-            is_ar_S = writes_next(clean.ids_S, clean_SD, model.head.weight, vocabulary_ids)
-        noisy = weigh_path(noisy, is_ar_S, recipe.off_path_weight)
+        head_VD = model.head.weight
+        head_VD = head_VD if vocabulary_ids is None else head_VD[vocabulary_ids]
+        best_S = best_ids(clean_SD, head_VD, vocabulary_ids)
+        is_greedy_S = F.pad(best_S[:-1] == clean.ids_S[1:], (0, 1))
+        noisy = weigh_path(noisy, is_greedy_S, recipe.off_path_weight)
     rows = noisy.rows(noisy.weight_T > 0)
     drafted = chunked_cross_entropy(
         noisy_TD[noisy.weight_T > 0],
