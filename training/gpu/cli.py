@@ -62,7 +62,7 @@ def pack_command(
 def join_command(*, parts: Path, out: Path) -> None:
     """Put together what a job wrote: fim.safetensors, if it trained that, and adapter.safetensors.
 
-    Both fit the model that the job was packed from; `seed-train export-adapter` makes one file.
+    Both fit the model that the job was packed from; `seed-train export` makes one file.
 
     Args:
         parts: folder with what came back.
