@@ -233,6 +233,7 @@ def onpolicy() -> Recipe:
         temperature=0.5,
         step_weight=2.0,
         agree_weight=1.0,
+        syntax_weight=0.25,
         certainty_weight=0.1,
         anchor_weight=0.5,
     )

@@ -14,11 +14,13 @@ from cyclopts import App, Parameter, validators
 from rich.console import Console
 
 from model import hub
+from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
 from model.network import Transformer
 from model.weights import load_model
 from sampler.load import choose_device
-from training.data.shards import ShardError, Shards
+from training.data.records import fingerprint
+from training.data.shards import EditShards, ShardError, Shards
 from training.distributed import join
 from training.full import full_recipe
 from training.gpu import cli as gpu_cli
@@ -117,11 +119,16 @@ def train_command(
             path,
             dtype=torch.float32 if chosen.is_full else torch_dtype,
             device=torch_device,
+            # It brings the update of the base that it was trained over.
+            adapter=start if chosen.kind == "gated" else None,
             merge=base_update,
         )
         if compile:
             compile_layers(base)
-        special_ids = read_vocabulary(path).special_ids
+        vocabulary = read_vocabulary(path)
+        special_ids = vocabulary.special_ids
+        if shards.facts.get("tokenizer") not in (None, fingerprint(vocabulary)):
+            raise ShardError(f"{data} was made with another tokenizer than that of {path.name}.")
         run = Run(
             out,
             checkpoint_seconds=checkpoint_seconds,
@@ -135,7 +142,14 @@ def train_command(
         if evaluate_every and len(held_out):
             unseen = ShardSource(held_out, special_ids, chosen.seed)
             run = replace(run, evaluate=_evaluation(chosen, unseen))
-        source = ShardSource(shards, special_ids, chosen.seed, chosen.vocabulary_size)
+        source = ShardSource(
+            shards,
+            special_ids,
+            chosen.seed,
+            chosen.vocabulary_size,
+            edits=_edits(chosen, data),
+            decode=Tokenizer(vocabulary).decode if chosen.syntax_weight > 0 else None,
+        )
         console = Console(stderr=True, quiet=not world.is_first)
         with training_bar(console, chosen.name, chosen.num_steps) as tell:
             written = train(base, chosen, source, run, tell, world)
@@ -147,6 +161,14 @@ def compile_layers(model: Transformer) -> None:
     """Compile the layers in place, once for all of them and for any number of rows."""
     for block in model.blocks:
         block.compile(dynamic=True)
+
+
+def _edits(recipe: Recipe, data: Path) -> EditShards | None:
+    """Edits to train on, where the recipe uses them and the data has them."""
+    if recipe.stage != "edit" or not recipe.uses_old_text or not (data / "edits.json").is_file():
+        return None
+    edits, _ = EditShards(data).split(HELD_OUT_SHARE)
+    return edits if len(edits) else None
 
 
 def _evaluation(

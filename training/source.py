@@ -1,11 +1,16 @@
-"""Records of shards in the endless order that a run draws them in. Knows no stage."""
+"""Records of shards in the endless order that a run draws them in. Knows no loss."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from training.data.shards import Shards
+from training.data.shards import EditShards, Shards
 from training.stages import TrainingRecord
+from training.stages.edit import PairRecord
+from training.stages.reward import CodeRecord
 
 
 class ShardSource:
@@ -17,20 +22,48 @@ class ShardSource:
         special_ids: Collection[int],
         seed: int,
         vocabulary_size: int | None = None,
+        *,
+        edits: EditShards | None = None,
+        decode: Callable[[Iterable[int]], str] | None = None,
     ) -> None:
-        self._shards = shards
-        self._vocabulary_ids = None
-        if vocabulary_size is not None:
-            self._vocabulary_ids = torch.from_numpy(shards.frequent_ids(vocabulary_size))
-        self._special_ids = torch.tensor(sorted(special_ids), dtype=torch.long)
+        """Choose what is drawn.
+
+        Args:
+            shards: the records; at least one.
+            special_ids: ids that are no text.
+            seed: of the order.
+            vocabulary_size: ids that a trimmed vocabulary keeps; None: all.
+            edits: edits to draw at every other place.
+            decode: text of ids; with it, records can be read as code.
+        """
+        self._shards, self._edits, self._decode = shards, edits, decode
         self._seed = seed
+        self._shared: dict[str, Any] = {
+            "special_ids": torch.tensor(sorted(special_ids), dtype=torch.long)
+        }
+        if vocabulary_size is not None:
+            ids = shards.frequent_ids(vocabulary_size)
+            self._shared["vocabulary_ids"] = torch.from_numpy(ids)
 
     def draw(self, index: int) -> TrainingRecord:
         """The record at a place of the order; the same place always gives the same record."""
-        record = self._shards[self._shards.place(index, self._seed)]
-        return TrainingRecord(
-            torch.from_numpy(record.tokens.astype("int64")),
-            record.target_start,
-            self._special_ids,
-            self._vocabulary_ids,
-        )
+        if self._edits is not None and index % 2:
+            edit = self._edits[self._edits.place(index // 2, self._seed)]
+            ids_S = _as_ids(edit.tokens)
+            return PairRecord(
+                ids_S=ids_S,
+                target_start=edit.target_start,
+                old_ids=ids_S[edit.old_start : edit.old_end],
+                **self._shared,
+            )
+        place = index if self._edits is None else index // 2
+        stored = self._shards[self._shards.place(place, self._seed)]
+        record = TrainingRecord(_as_ids(stored.tokens), stored.target_start, **self._shared)
+        if self._decode is None:
+            return record
+        own = {field.name: getattr(record, field.name) for field in fields(TrainingRecord)}
+        return CodeRecord(**own, decode=self._decode)
+
+
+def _as_ids(tokens: Any) -> Tensor:
+    return torch.from_numpy(tokens.astype("int64"))

@@ -4,19 +4,32 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from model.adapter import load_update
+from model.adapter import AdapterConfig, load_adapter, load_update
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
+from model.weights import open_source
 from sampler.load import open_engine
 from tests.tiny_model import write_tiny_model
 from training.cli import app
+from training.data.edit_records import EditRecord
 from training.data.records import RecordMaker
-from training.data.shards import Pack, Shards, file_key, write_shards
-from training.recipes import RECIPES, RecipeError, adapt, fim
+from training.data.shards import (
+    EDITS,
+    EditShards,
+    Pack,
+    ShardError,
+    Shards,
+    file_key,
+    write_shards,
+)
+from training.recipes import RECIPES, RecipeError, adapt, edit, fim, onpolicy, order
 from training.source import ShardSource
+from training.stages.edit import PairRecord
+from training.stages.reward import CodeRecord
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +95,61 @@ def test_what_is_exported_is_loaded_with_its_base(model, shards, tmp_path, capsy
     engine = open_engine(model, device=torch.device("cpu"), dtype=torch.float32, adapter=both)
     assert engine.settings.block_size == 8
     assert load_update(both, engine.runner.model.config) is not None
+
+
+@pytest.mark.parametrize("recipe", [edit, order, onpolicy])
+def test_later_stages_go_on_from_an_adapter(recipe, model, shards, tmp_path, capsys):
+    first = tmp_path / "first.safetensors"
+    words = ["init-adapter", "--model", model, "--out", first, "--rank", 2]
+    app([str(word) for word in words], result_action="return_value")
+    small = replace(
+        recipe(),
+        num_steps=2,
+        rank=2,
+        alpha=4.0,
+        blocks_per_record=4,
+        max_tokens=256,
+        records_per_step=2,
+    )
+    name = recipe.__name__
+    words = [name, "--data", shards, "--out", tmp_path / name, "--model", model, "--start", first]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, name, lambda: small)
+        app(
+            [str(word) for word in ["train", *words, "--dtype", "float32", "--threads", "1"]],
+            result_action="return_value",
+        )
+    lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1]
+    assert all(json.loads(line)["norm"] > 0 for line in lines)
+    assert load_adapter(
+        tmp_path / name / "adapter.safetensors", open_source(model).config
+    ).config == AdapterConfig(2, 4.0, block_size=8)
+
+
+def test_edits_are_drawn_at_every_other_place(model, shards, tmp_path):
+    question = Tokenizer(read_vocabulary(model)).encode("x = 1")
+    tokens = np.array([*question, 508, *question[::-1], 509], dtype=np.uint32)
+    made = EditRecord(tokens, len(question) + 1, "name", 0, len(question))
+    write_shards(tmp_path, [Pack.of_edits([(made, 7)])], {}, files=EDITS)
+    source = ShardSource(Shards(shards), [508, 509], 0, edits=EditShards(tmp_path))
+    drawn = [source.draw(index) for index in range(4)]
+    assert [isinstance(record, PairRecord) for record in drawn] == [False, True, False, True]
+    assert drawn[1].old_ids.tolist() == question
+    assert drawn[1].ids_S[drawn[1].target_start :].tolist() == [*question[::-1], 509]
+    code = ShardSource(Shards(shards), [508, 509], 0, decode=lambda ids: "text").draw(0)
+    assert isinstance(code, CodeRecord)
+    assert code.ids_S.tolist() == drawn[0].ids_S.tolist()
+
+
+def test_shards_of_another_tokenizer_are_refused(model, shards, tmp_path):
+    facts = json.loads((shards / "dataset.json").read_text())
+    for name in ("tokens.bin", "records.npy"):
+        (tmp_path / name).write_bytes((shards / name).read_bytes())
+    (tmp_path / "dataset.json").write_text(json.dumps({**facts, "tokenizer": "another"}))
+    words = ["train", "debug", "--data", tmp_path, "--out", tmp_path / "run", "--model", model]
+    with pytest.raises(ShardError, match="another tokenizer"):
+        app([str(word) for word in words], result_action="return_value")
 
 
 def test_records_come_in_an_order_of_their_own(model, shards):
