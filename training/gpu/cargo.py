@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from model.adapter import load_adapter, load_update, save_adapter
 from model.config import ModelConfig
@@ -165,5 +166,6 @@ def _fit_updates(model: Path, folder: Path, base_update: Path | None, start: Pat
         update = load_update(start, config)
     if update is not None:
         save_adapter(update, trimmed, folder / UPDATE, "merge")
-    if start is not None:
-        save_adapter(load_adapter(start, config), trimmed, folder / START)
+    if start is not None:  # it is trained further, so half the bytes are no loss
+        adapter = load_adapter(start, config).to(torch.bfloat16)
+        save_adapter(adapter, trimmed, folder / START)
