@@ -44,6 +44,7 @@ class Options:
     ] = None
     device: Annotated[str | None, Parameter(help="auto, cpu or cuda")] = None
     dtype: Annotated[str | None, Parameter(help="auto, bfloat16, float16 or float32")] = None
+    kernels: Annotated[str | None, Parameter(help="auto, native or torch")] = None
     threads: Annotated[str | None, Parameter(help="CPU threads of the engine")] = None
     block_size: Annotated[str | None, Parameter(help="tokens denoised together")] = None
     mode: Annotated[str | None, Parameter(help="fast, balanced, exact or ar")] = None

@@ -24,6 +24,7 @@ from sampler.messages import Mode
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Layout = Literal["psm", "spm"]
+Kernels = Literal["auto", "native", "torch"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 PREFIX = "SEED_LSP_"
@@ -50,6 +51,7 @@ class Settings:
         default="auto", metadata={"help": "auto, cpu or cuda", "pattern": "auto|cpu|cuda"}
     )
     dtype: DType = field(default="auto", metadata={"help": "number format of the weights"})
+    kernels: Kernels = field(default="auto", metadata={"help": "what computes on a CPU"})
     threads: int | None = field(
         default=None, metadata={"help": "CPU threads of the engine", "minimum": 1}
     )
@@ -150,6 +152,7 @@ def engine_arguments(settings: Settings) -> list[str]:
     is_file = settings.adapter not in ("auto", "none")
     arguments += ["--adapter", _absolute(settings.adapter) if is_file else settings.adapter]
     arguments += ["--device", settings.device, "--dtype", settings.dtype]
+    arguments += ["--kernels", settings.kernels]
     if settings.threads is not None:
         arguments += ["--threads", str(settings.threads)]
     if settings.block_size is not None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sampler.policy import UnmaskPolicy, allowed_by_order, predict, select_unmask
+from sampler.judgment import Judgment
+from sampler.policy import UnmaskPolicy, allowed_by_order, select_unmask
 
 
 @dataclass
@@ -48,14 +49,15 @@ class Canvas:
 
 
 def reveal(
-    canvas: Canvas, logits_LV: Tensor, policy: UnmaskPolicy, *, is_last: bool
+    canvas: Canvas, judgment: Judgment, policy: UnmaskPolicy, *, is_last: bool
 ) -> list[tuple[int, int, float]]:
     """One denoising step: write what `policy` reveals into the canvas (everything if `is_last`).
 
-    `logits_LV` are those of rows 0 … L-2, which predict slots 1 … L-1. Only masked slots change.
+    `judgment` is that of rows 0 … L-2, which predict slots 1 … L-1. Only masked slots change.
     Returns (position, token, confidence) of each slot revealed.
     """
-    tokens_L, confidence_L = predict(logits_LV)
+    tokens_L, confidence_L = judgment.tokens_L, judgment.confidence_L
+    assert confidence_L is not None
     is_masked_L = canvas.is_masked_L[1:]
     if is_last:
         is_revealed_L = is_masked_L.clone()
@@ -64,7 +66,7 @@ def reveal(
         if policy.order_window is not None:
             order_L = torch.arange(len(is_masked_L), device=is_masked_L.device)
             is_allowed_L = allowed_by_order(is_masked_L, order_L, policy.order_window)
-        is_revealed_L = select_unmask(policy, logits_LV, confidence_L, is_allowed_L)
+        is_revealed_L = select_unmask(policy, judgment.logits_LV, confidence_L, is_allowed_L)
     canvas.tokens_L[1:][is_revealed_L] = tokens_L[is_revealed_L]
     canvas.is_masked_L[1:][is_revealed_L] = False
     slots = (is_revealed_L.nonzero()[:, 0] + canvas.start + 1).tolist()

@@ -20,8 +20,9 @@ from torch import Tensor
 from model.format.healing import Continuations
 from model.network import Transformer
 from sampler.canvas import Canvas, reveal
+from sampler.judgment import Judgment
 from sampler.messages import Mode
-from sampler.policy import UnmaskPolicy, num_accepted
+from sampler.policy import UnmaskPolicy, num_accepted, predict
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ def generate(
                 gate_BT=gate_BT[None],
             )
             result.num_forwards += 1
-            revealed = reveal(
-                canvas, logits_BTV[0, len(committed) : -1], policy, is_last=step == max_steps - 1
-            )
+            logits_LV = logits_BTV[0, len(committed) : -1]
+            judgment = Judgment(*predict(logits_LV), logits_LV)
+            revealed = reveal(canvas, judgment, policy, is_last=step == max_steps - 1)
             result.trajectory += [Revealed(step, *entry) for entry in revealed]
 
         # Commit = verify: one causal forward of the base over context and canvas.

@@ -21,11 +21,12 @@ from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
 from sampler.canvas import Canvas, reveal
 from sampler.context import Context, ContextLimits, build_context
+from sampler.judgment import Judgment
 from sampler.kv_cache import CachedSequence, PrefixCache
 from sampler.lookup import lookup_draft
 from sampler.messages import BlockCommitted, Complete, Event, Failed, Finished, Mode, Stats, Stop
 from sampler.output import Output
-from sampler.policy import UnmaskPolicy, num_accepted
+from sampler.policy import UnmaskPolicy, num_accepted, num_matching
 from sampler.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -214,11 +215,12 @@ class Engine:
             for step in range(num_steps):
                 if not canvas.has_masked:
                     break
-                logits_LV = self.runner.denoise(sequence, canvas)
+                policy = self.settings.policy
+                judgment = self.runner.denoise(sequence, canvas, needs_logits=policy.needs_logits)
                 task.forwards += 1
                 task.denoising_steps += 1
                 is_last = step == num_steps - 1
-                reveal(canvas, logits_LV, self.settings.policy, is_last=is_last)
+                reveal(canvas, judgment, policy, is_last=is_last)
                 yield []
             # Nobody has scored a seed: only the denoiser's own drafts may go unverified.
             mode = "exact" if has_seeds else request.mode
@@ -247,39 +249,39 @@ class Engine:
         if first is None:
             num_cached = min(num_cached, num_settled - 1)
             sequence.truncate(num_cached)
-            logits_RV = yield from self._prefill_tail(
-                task, sequence, context.tokens, num_healed + 1
-            )
+            judgment = yield from self._prefill_tail(task, sequence, context.tokens, num_healed + 1)
             first, left = [], required.encode()
-            for draft, logits_V in zip(context.tokens[num_settled:], logits_RV, strict=False):
-                first.append(self._choose(logits_V, left))
+            for index, draft in enumerate(context.tokens[num_settled:]):
+                first.append(self._choose(judgment.logits[index], left))
                 if first[-1] != draft:
                     break
                 left = left[len(self._continuations.spelling(draft)) :]
             else:
-                first.append(int(logits_RV[-1].argmax()))
+                first.append(int(judgment.tokens_L[-1]))
             sequence.truncate(num_settled + len(first) - 1)
             sequence.first = (num_settled, required, first)
         task.cached_tokens = num_cached
         return first
 
     def _prefill_tail(
-        self, task: _Task, sequence: CachedSequence, context: list[int], num_logits: int
-    ) -> Generator[list[Event], None, Tensor]:
+        self, task: _Task, sequence: CachedSequence, context: list[int], num_judged: int
+    ) -> Generator[list[Event], None, Judgment]:
         begin, chunk = len(sequence.tokens), self.settings.prefill_chunk
         while True:
             if task.is_over_budget():
                 yield task.emit(task.output.finish("budget"))
-            # The rows that get logits stay in one chunk.
-            is_last = len(context) - begin <= chunk + num_logits
+            # The rows that are judged stay in one chunk.
+            is_last = len(context) - begin <= chunk + num_judged
             tokens = context[begin:] if is_last else context[begin : begin + chunk]
             started = time.perf_counter()
-            logits_RV = self.runner.prefill(sequence, tokens, num_logits if is_last else 0)
+            judgment = self.runner.prefill(
+                sequence, tokens, num_judged if is_last else 0, needs_logits=num_judged > 1
+            )
             task.prefill_ms += (time.perf_counter() - started) * 1000
             task.prefill_tokens += len(tokens)
             begin += len(tokens)
             if is_last:
-                return logits_RV
+                return judgment
             yield []
 
     def _choose(self, logits_V: Tensor, required: bytes) -> int:
@@ -346,16 +348,24 @@ class Engine:
         self, task: _Task, sequence: CachedSequence, canvas: Canvas, mode: Mode
     ) -> tuple[list[int], int]:
         """Verify and commit a block: the accepted drafts and the AR token that follows them."""
-        logits_LV = self.runner.commit(sequence, canvas)
+        is_healing = task.output.required_left != b""
+        is_balanced = mode == "balanced"
+        judgment = self.runner.commit(sequence, canvas, needs_logits=is_healing or is_balanced)
         task.forwards += 1
-        drafts = num_accepted(mode, canvas.tokens_L[1:], logits_LV[:-1], self.settings.delta)
-        following = logits_LV[: drafts + 1].argmax(dim=-1).tolist()
+        drafts_L = canvas.tokens_L[1:]
+        if is_balanced:
+            drafts = num_accepted(mode, drafts_L, judgment.logits[:-1], self.settings.delta)
+        elif mode == "fast":
+            drafts = len(drafts_L)
+        else:
+            drafts = num_matching(drafts_L, judgment.tokens_L[:-1])
+        following = judgment.tokens_L[: drafts + 1].tolist()
         tokens = canvas.tokens_L[: drafts + 1].tolist()
         sequence.extend(tokens, following)
         if canvas.num_slots > 1:
             task.accepted.append(drafts)
-        if task.output.required_left:
-            return tokens[1:], self._choose(logits_LV[drafts], task.output.required_left)
+        if is_healing:
+            return tokens[1:], self._choose(judgment.logits[drafts], task.output.required_left)
         return tokens[1:], following[-1]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from model.network import KVCache
+from sampler.kernels.cpu.native import NativeCache
 
 UNKNOWN = -1
 
@@ -18,7 +19,7 @@ UNKNOWN = -1
 class CachedSequence:
     """Tokens whose K/V stand in slots 0 … len(tokens)-1 of `kv`."""
 
-    kv: KVCache
+    kv: KVCache | NativeCache
     tokens: list[int] = field(default_factory=list)
     next_tokens: list[int] = field(default_factory=list)
     """Greedy AR token after each position, where a forward has computed it, else `UNKNOWN`."""
@@ -76,7 +77,11 @@ class PrefixCache:
     """At most `num_sequences` sequences of `num_positions` tokens; the least recently used goes."""
 
     def __init__(
-        self, allocate: Callable[[], KVCache], *, num_sequences: int, num_positions: int
+        self,
+        allocate: Callable[[], KVCache | NativeCache],
+        *,
+        num_sequences: int,
+        num_positions: int,
     ) -> None:
         assert num_sequences > 0
         self.num_positions = num_positions

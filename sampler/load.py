@@ -1,18 +1,24 @@
 """From names and files to an engine that is ready: device, dtype, weights, vocabulary."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from model.config import ModelConfig
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
+from model.network import Transformer
 from model.packed import pack
 from model.weights import load_model
 from sampler.engine import Engine, EngineSettings
+from sampler.kernels.cpu import library
+from sampler.kernels.cpu.native import NativeModel, check_shape
 from sampler.runner import Runner
 
 BLOCK_SIZE = 16
 """Where no adapter says otherwise."""
+Kernels = Literal["auto", "native", "torch"]
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -38,6 +44,28 @@ def choose_device(device: str, dtype: str, threads: int | None) -> tuple[torch.d
     return torch.device(device), DTYPES[dtype]
 
 
+def choose_kernels(kernels: str, device: torch.device, dtype: str) -> Kernels:
+    """What computes on this machine: `torch` wherever the native kernels cannot.
+
+    Args:
+        kernels: as a person gave it; `auto` is the native ones on a CPU if they are built.
+        device: where the network runs.
+        dtype: as a person gave it; to name one is to ask for PyTorch, which has it.
+
+    Raises:
+        ValueError: for an unknown name, or if native kernels are asked for where there are none.
+    """
+    if kernels == "native":
+        if device.type != "cpu":
+            raise ValueError(f"The native kernels compute on a CPU, not on {device}.")
+        library.load_library()
+        return "native"
+    if kernels not in ("auto", "torch"):
+        raise ValueError(f"Unknown kernels {kernels!r}; known are auto, native and torch.")
+    has_native = device.type == "cpu" and dtype == "auto" and library.is_available()
+    return "auto" if kernels == "auto" and has_native else "torch"
+
+
 def open_engine(
     path: Path,
     *,
@@ -46,6 +74,7 @@ def open_engine(
     adapter: Path | None = None,
     block_size: int | None = None,
     has_lookup: bool = True,
+    kernels: Kernels = "torch",
 ) -> Engine:
     """Load weights and vocabulary from a GGUF file or a folder; one forward warms the kernels up.
 
@@ -56,6 +85,7 @@ def open_engine(
         adapter: file of a gated adapter.
         block_size: slots of a canvas; None for what the adapter was trained to draft.
         has_lookup: whether drafts are copied from the context where it has the like.
+        kernels: what computes; `auto` is the native ones if the network suits them.
 
     Raises:
         ValueError: with one sentence for a person, whatever is wrong with the files.
@@ -67,9 +97,22 @@ def open_engine(
     if block_size is None and model.adapter is not None:
         block_size = model.adapter.config.block_size
     block_size = block_size or BLOCK_SIZE
-    pack(model)
-    runner = Runner(model)
+    network: Transformer | NativeModel = model
+    if kernels == "native" or (kernels == "auto" and _suits_native(model.config)):
+        network = NativeModel(model)
+        del model
+    else:
+        pack(model)
+    runner = Runner(network)
     with torch.inference_mode():
-        model(torch.zeros(1, block_size, dtype=torch.long, device=device))
+        network(torch.zeros(1, block_size, dtype=torch.long, device=device))
     settings = EngineSettings(block_size=block_size, has_lookup=has_lookup)
     return Engine(runner, vocabulary, Tokenizer(vocabulary), settings)
+
+
+def _suits_native(config: ModelConfig) -> bool:
+    try:
+        check_shape(config)
+    except library.NativeError:
+        return False
+    return True

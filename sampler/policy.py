@@ -30,6 +30,11 @@ class UnmaskPolicy:
     order_window: int | None = None
     """Constrained order: reveal only among the next so many ranks; None leaves all slots free."""
 
+    @property
+    def needs_logits(self) -> bool:
+        """Whether tokens and their confidence are not enough."""
+        return self.kind == "entropy_bound"
+
 
 def predict(logits_LV: Tensor) -> tuple[Tensor, Tensor]:
     """Most likely token of each slot and its probability, (L,) int64 and (L,) float32."""
@@ -56,20 +61,22 @@ def allowed_by_order(is_masked_L: Tensor, order_L: Tensor, window: int) -> Tenso
 
 def select_unmask(
     policy: UnmaskPolicy,
-    logits_LV: Tensor,
+    logits_LV: Tensor | None,
     confidence_L: Tensor,
     is_allowed_L: Tensor,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Slots to reveal in this step, (L,) bool: a non-empty subset of `is_allowed_L`.
 
-    `is_allowed_L` must name at least one slot, and masked slots only.
+    `is_allowed_L` must name at least one slot, and masked slots only. A policy whose
+    `needs_logits` is false does without the logits.
     """
     assert bool(is_allowed_L.any()), "nothing is left to unmask"
     if policy.kind == "threshold":
         score_L = confidence_L.masked_fill(~is_allowed_L, -1.0)
         return is_allowed_L & (score_L >= score_L.max().clamp(max=policy.threshold))
     if policy.kind == "entropy_bound":
+        assert logits_LV is not None
         entropy_L = entropy(logits_LV).masked_fill(~is_allowed_L, torch.inf)
         sorted_L, slots_L = entropy_L.sort()
         # Sorted ascending, so the largest of the first n is the n-th: its own share is left out.
@@ -99,5 +106,10 @@ def num_accepted(mode: Mode, drafts_L: Tensor, logits_LV: Tensor, delta: float) 
         chosen_L = logits_LV.gather(-1, drafts_L[:, None])[:, 0]
         is_accepted_L = chosen_L >= logits_LV.max(dim=-1).values + torch.tensor(delta).log()
     else:
-        is_accepted_L = drafts_L == logits_LV.argmax(dim=-1)
+        return num_matching(drafts_L, logits_LV.argmax(dim=-1))
     return int(is_accepted_L.long().cumprod(0).sum())
+
+
+def num_matching(drafts_L: Tensor, tokens_L: Tensor) -> int:
+    """Length of the head of a draft that is the AR model's own choice: what `exact` accepts."""
+    return int((drafts_L == tokens_L).long().cumprod(0).sum())

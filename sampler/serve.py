@@ -212,13 +212,18 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
 
     path = resolve(arguments.model, offline=arguments.offline, report=report)
     server.announce(Loading("loading PyTorch"))
-    from sampler.load import choose_device, open_engine
+    from sampler.load import choose_device, choose_kernels, open_engine
 
     device, dtype = choose_device(arguments.device, arguments.dtype, arguments.threads)
     server.announce(Loading(f"reading {path.name}"))
     adapter = choose_adapter(arguments.adapter, arguments.model)
     engine = open_engine(
-        path, device=device, dtype=dtype, adapter=adapter, block_size=arguments.block_size
+        path,
+        device=device,
+        dtype=dtype,
+        adapter=adapter,
+        block_size=arguments.block_size,
+        kernels=choose_kernels(arguments.kernels, device, arguments.dtype),
     )
     return engine, Ready(
         model=path.name,
@@ -236,6 +241,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--adapter", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--kernels", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--block-size", type=int)
     parser.add_argument("--offline", action="store_true")

@@ -102,8 +102,8 @@ def test_all_paths_and_thread_counts_give_the_same_bits(shape: str, path: str) -
         assert model.path == path
         assert torch.equal(model(ids_BT, gate_BT=gate_BT), expected)
         other = model.judge(ids_BT, gate_BT=gate_BT)
-        assert torch.equal(other.ids_R, judged.ids_R)
-        assert torch.equal(other.confidence_R, judged.confidence_R)
+        assert torch.equal(other.tokens_L, judged.tokens_L)
+        assert torch.equal(other.confidence_L, judged.confidence_L)
 
 
 @needs_library
@@ -199,9 +199,9 @@ def test_rows_with_logits_are_a_slice_of_all(shape: str, rows: slice | None) -> 
     expected = model(ids_BT)[:, rows or slice(None)]
     assert torch.equal(model(ids_BT, rows=rows), expected)
     judged = model.judge(ids_BT, rows=rows)
-    assert torch.equal(judged.ids_R, expected[0].argmax(-1))
-    confidence_R = expected[0].softmax(-1).amax(-1)
-    torch.testing.assert_close(judged.confidence_R, confidence_R, atol=1e-5, rtol=1e-5)
+    assert torch.equal(judged.tokens_L, expected[0].argmax(-1))
+    confidence_L = expected[0].softmax(-1).amax(-1)
+    torch.testing.assert_close(judged.confidence_L, confidence_L, atol=1e-5, rtol=1e-5)
 
 
 @needs_library
@@ -285,4 +285,4 @@ def test_the_real_model_says_what_it_says_in_bfloat16(weights_path: Path) -> Non
         packed.judge(ids_BT[:, begin:end], cache=cache, start=begin)
         for begin, end in itertools.pairwise(edges)
     ]
-    assert torch.equal(torch.cat([part.ids_R for part in parts]), actual_TV.argmax(-1))
+    assert torch.equal(torch.cat([part.tokens_L for part in parts]), actual_TV.argmax(-1))

@@ -183,7 +183,17 @@ def test_engine_arguments_are_only_what_is_set(tmp_path: Path, monkeypatch: Any)
     given_settings = Settings(model="a.gguf", threads=2, offline=True)
     assert engine_arguments(given_settings) == [
         *["--model", str(tmp_path / "a.gguf"), "--adapter", "auto"],
-        *["--device", "auto", "--dtype", "auto", "--threads", "2", "--offline"],
+        *[
+            "--device",
+            "auto",
+            "--dtype",
+            "auto",
+            "--kernels",
+            "auto",
+            "--threads",
+            "2",
+            "--offline",
+        ],
     ]
     assert engine_arguments(Settings(adapter="none", block_size=4))[2:4] == ["--adapter", "none"]
     assert "4" in engine_arguments(Settings(block_size=4))

@@ -52,6 +52,7 @@ def evaluate_command(
     rival_model: Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    kernels: str = "auto",
     threads: PositiveInt | None = None,
     block_size: PositiveInt | None = None,
     lookup: bool = True,
@@ -77,6 +78,7 @@ def evaluate_command(
         rival_model: another GGUF file for llama.cpp, e.g. the same weights quantized otherwise.
         device: auto, cpu or cuda.
         dtype: auto, bfloat16, float16 or float32.
+        kernels: auto, native or torch.
         threads: CPU threads of an engine.
         block_size: tokens denoised together; by default what the adapter was trained for.
         lookup: whether drafts may be copied from the context, or all come from the adapter.
@@ -94,6 +96,7 @@ def evaluate_command(
             adapter=adapter_path if name == "ours" else None,
             device=device,
             dtype=dtype,
+            kernels=kernels,
             threads=threads,
             block_size=block_size,
             has_lookup=lookup,

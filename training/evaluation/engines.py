@@ -40,6 +40,7 @@ class EngineSpec:
     block_size: int | None = None
     num_positions: int = 4096
     has_lookup: bool = True
+    kernels: str = "auto"
 
 
 class MeasuredEngine(Protocol):
@@ -74,7 +75,8 @@ class OwnEngine:
         # Not at the top: the rival's process must not hold PyTorch when its memory is measured.
         import torch
 
-        from sampler.load import choose_device, open_engine
+        from sampler.kernels.cpu.native import NativeModel
+        from sampler.load import choose_device, choose_kernels, open_engine
 
         device, dtype = choose_device(spec.device, spec.dtype, spec.threads)
         self._engine = open_engine(
@@ -84,10 +86,14 @@ class OwnEngine:
             adapter=spec.adapter,
             block_size=spec.block_size,
             has_lookup=spec.has_lookup,
+            kernels=choose_kernels(spec.kernels, device, spec.dtype),
         )
+        model = self._engine.runner.model
+        is_native = isinstance(model, NativeModel)
         self.settings: dict[str, Any] = {
             "device": str(device),
-            "dtype": str(dtype).removeprefix("torch."),
+            "kernels": f"native {model.path}" if is_native else "torch",
+            "dtype": "int8" if is_native else str(dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "block_size": self._engine.settings.block_size,
             "max_steps": self._engine.settings.max_steps,

@@ -23,22 +23,24 @@ struct Rows {
   int first, count;
 };
 
-/// Call `body(unit)` for all units, shared among the threads; `chunk` neighbours go to one thread.
+/// A phase: call `body(unit)` for all units, shared among the threads; `chunk` neighbours go to one.
 template <class Body>
-ALWAYS_INLINE void share(Team& team, int num_units, int chunk, const Body& body) {
-  for (int begin = team.take(chunk); begin < num_units; begin = team.take(chunk)) {
+ALWAYS_INLINE void share(Member& member, int num_units, int chunk, const Body& body) {
+  if (num_units == 0) return;
+  for (int begin; (begin = member.take(num_units, chunk)) >= 0;) {
     const int end = begin + chunk < num_units ? begin + chunk : num_units;
     for (int unit = begin; unit < end; ++unit) body(unit);
+    member.finish(end - begin, num_units);
   }
-  team.barrier();
+  member.pass();
 }
 
 ALWAYS_INLINE int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 /// Neighbouring panels a thread takes at once: few enough to balance, enough to read in one go.
-ALWAYS_INLINE int panels_at_once(const Team& team, int num_panels) {
-  const int share = num_panels / (team.size() * 8);
-  return team.size() == 1 ? num_panels : share < 1 ? 1 : share;
+ALWAYS_INLINE int panels_at_once(int num_threads, int num_panels) {
+  const int share = num_panels / (num_threads * 8);
+  return num_threads == 1 ? num_panels : share < 1 ? 1 : share;
 }
 
 // --- activations ---------------------------------------------------------------------------------
@@ -164,10 +166,10 @@ inline void project(
 /// Phase: make rows the input of `linear`, normed if there is a `norm`.
 inline void prepare(
     const Network& network, const Linear& linear, const float* from, int num_rows,
-    const float* norm, const uint8_t* gate, int thread) {
+    const float* norm, const uint8_t* gate, Member& member) {
   const Matrix& weight = linear.weight;
-  float* buffer = network.row_buffer + (int64_t)thread * network.row_width;
-  share(*network.team, ceil_div(num_rows, BLOCK_ROWS), 1, [&](int block) {
+  float* buffer = network.row_buffer + (int64_t)member.thread() * network.row_width;
+  share(member, ceil_div(num_rows, BLOCK_ROWS), 1, [&](int block) {
     const int first = block * BLOCK_ROWS;
     const int count = num_rows - first < BLOCK_ROWS ? num_rows - first : BLOCK_ROWS;
     for (int row = first; row < first + count; ++row) {
@@ -200,9 +202,9 @@ inline void prepare(
 template <class Body>
 ALWAYS_INLINE void each_panel(
     const Network& network, const Linear& linear, int num_rows, const uint8_t* gate,
-    const Body& body) {
+    Member& member, const Body& body) {
   const int num_panels = linear.weight.num_panels();
-  share(*network.team, num_panels, panels_at_once(*network.team, num_panels), [&](int panel) {
+  share(member, num_panels, panels_at_once(member.num_threads(), num_panels), [&](int panel) {
     for (int row = 0; row < num_rows; row += MAX_ROWS) {
       const int count = num_rows - row < MAX_ROWS ? num_rows - row : MAX_ROWS;
       Floats y[2][MAX_ROWS];
@@ -246,13 +248,13 @@ inline float rotate(
 }
 
 /// Phase: queries, and the rows' keys and values into the cache. One unit is one head of all rows.
-inline void place_heads(const Network& network, const Call& call, int layer) {
+inline void place_heads(const Network& network, const Call& call, int layer, Member& member) {
   const Shape& shape = network.shape;
   const int head_dim = shape.head_dim, num_kv_heads = shape.num_kv_heads;
   const int heads_per_kv = shape.num_heads / num_kv_heads, half = head_dim / 2;
   const int width = (shape.num_heads + 2 * num_kv_heads) * head_dim;
   const Cache& cache = call.cache;
-  share(*network.team, shape.num_heads + 2 * num_kv_heads, 1, [&](int head) {
+  share(member, shape.num_heads + 2 * num_kv_heads, 1, [&](int head) {
     for (int row = 0; row < call.num_rows; ++row) {
       const int64_t slot = call.start + row;
       const float* from = network.qkv + (int64_t)row * width + head * head_dim;
@@ -375,24 +377,25 @@ inline void blend_rows(
 }
 
 /// Phase: attention of `rows`, written one after the other. A unit is up to 16 queries of a KV head.
-inline void attend(const Network& network, const Call& call, int layer, Rows rows, int thread) {
+inline void attend(
+    const Network& network, const Call& call, int layer, Rows rows, Member& member) {
   const Shape& shape = network.shape;
   const int head_dim = shape.head_dim, num_kv_heads = shape.num_kv_heads;
   const int heads_per_kv = shape.num_heads / num_kv_heads;
   const int num_queries = rows.count * heads_per_kv;
-  const int evenly = ceil_div(num_queries * num_kv_heads, 2 * network.team->size());
+  const int evenly = ceil_div(num_queries * num_kv_heads, 2 * member.num_threads());
   const int width = evenly > MAX_QUERIES ? MAX_QUERIES : evenly;
   const int num_units = ceil_div(num_queries, width);
   const Cache& cache = call.cache;
   const int64_t stride = network.num_slots;
-  float* scores = network.scores + (int64_t)thread * MAX_QUERIES * stride;
+  float* scores = network.scores + (int64_t)member.thread() * MAX_QUERIES * stride;
   const float root = __builtin_sqrtf((float)head_dim);
   const auto visible = [&](int query) {
     const int row = rows.first + query / heads_per_kv;
     const int num_seen = call.is_canvas ? (row == 0 ? 1 : call.num_rows) : row + 1;
     return call.start + num_seen;
   };
-  share(*network.team, num_units * num_kv_heads, 1, [&](int unit) {
+  share(member, num_units * num_kv_heads, 1, [&](int unit) {
     const int kv_head = unit % num_kv_heads;
     // The last rows of a causal call see most: they come first, so that threads end together.
     const int first = (num_units - 1 - unit / num_kv_heads) * width;
@@ -445,10 +448,10 @@ inline void attend(const Network& network, const Call& call, int layer, Rows row
 // --- ends ----------------------------------------------------------------------------------------
 
 /// Phase: embeddings of the rows' tokens; the id one past the vocabulary is MASK.
-inline void embed(const Network& network, const Call& call) {
+inline void embed(const Network& network, const Call& call, Member& member) {
   const Matrix& table = network.embedding;
   const int width = network.shape.width;
-  share(*network.team, call.num_rows, BLOCK_ROWS, [&](int row) {
+  share(member, call.num_rows, BLOCK_ROWS, [&](int row) {
     float* to = network.stream + (int64_t)row * width;
     const int64_t id = call.ids[row];
     if (id == network.shape.vocab_size) {
@@ -501,11 +504,12 @@ inline void conclude(const Tally& tally, float* place) {
 }
 
 /// Phase: logits of `num_rows` rows, as far as they are asked for, and what softmax needs of them.
-inline void score_vocabulary(const Network& network, const Call& call, int num_rows) {
+inline void score_vocabulary(
+    const Network& network, const Call& call, int num_rows, Member& member) {
   const Matrix& head = network.head;
   const int num_panels = head.num_panels(), num_ids = head.num_outputs;
   const Floats nothing = splat(-3e38f);
-  share(*network.team, ceil_div(num_panels, HEAD_CHUNK), 1, [&](int chunk) {
+  share(member, ceil_div(num_panels, HEAD_CHUNK), 1, [&](int chunk) {
     const int begin = chunk * HEAD_CHUNK;
     const int end = begin + HEAD_CHUNK < num_panels ? begin + HEAD_CHUNK : num_panels;
     for (int row = 0; row < num_rows; row += MAX_ROWS) {
@@ -540,9 +544,10 @@ inline void score_vocabulary(const Network& network, const Call& call, int num_r
 }
 
 /// Phase: the most likely id of each row and its probability, from the chunks of the head in order.
-inline void settle(const Network& network, const Call& call, int num_rows) {
+inline void settle(
+    const Network& network, const Call& call, int num_rows, Member& member) {
   const int num_chunks = ceil_div(network.head.num_panels(), HEAD_CHUNK);
-  share(*network.team, num_rows, BLOCK_ROWS, [&](int row) {
+  share(member, num_rows, BLOCK_ROWS, [&](int row) {
     float top = -3e38f;
     int32_t best = 0;
     for (int chunk = 0; chunk < num_chunks; ++chunk) {
@@ -564,18 +569,18 @@ inline void settle(const Network& network, const Call& call, int num_rows) {
   });
 }
 
-void run_forward(const Network& network, const Call& call, int thread) {
+void run_forward(const Network& network, const Call& call, Member& member) {
   const Shape& shape = network.shape;
   const int width = shape.width, q_width = shape.num_heads * shape.head_dim;
   const int qkv_width = q_width + 2 * shape.num_kv_heads * shape.head_dim;
   Rows rows = {0, call.num_rows};
   const uint8_t* gate = network.has_update ? call.gate : nullptr;
   float* stream = network.stream;
-  embed(network, call);
+  embed(network, call, member);
   for (int index = 0; index < shape.num_layers; ++index) {
     const Layer& layer = network.layers[index];
-    prepare(network, layer.qkv, stream, rows.count, layer.attention_norm, gate, thread);
-    each_panel(network, layer.qkv, rows.count, gate,
+    prepare(network, layer.qkv, stream, rows.count, layer.attention_norm, gate, member);
+    each_panel(network, layer.qkv, rows.count, gate, member,
         [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {
       for (int at = panel * PANEL, tile = 0; tile < 2 && at < qkv_width; ++tile, at += TILE) {
         for (int r = 0; r < count; ++r) {
@@ -584,14 +589,14 @@ void run_forward(const Network& network, const Call& call, int thread) {
         }
       }
     });
-    place_heads(network, call, index);
+    place_heads(network, call, index, member);
     if (index == shape.num_layers - 1) {  // only rows with logits go on
       rows = {call.first_row, call.end_row - call.first_row};
       if (rows.count == 0) return;
       stream += (int64_t)rows.first * width;
       if (gate != nullptr) gate += rows.first;
     }
-    attend(network, call, index, rows, thread);
+    attend(network, call, index, rows, member);
     const auto add = [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {
       for (int at = panel * PANEL, tile = 0; tile < 2 && at < width; ++tile, at += TILE) {
         for (int r = 0; r < count; ++r) {
@@ -600,10 +605,10 @@ void run_forward(const Network& network, const Call& call, int thread) {
         }
       }
     };
-    prepare(network, layer.out, network.attended, rows.count, nullptr, gate, thread);
-    each_panel(network, layer.out, rows.count, gate, add);
-    prepare(network, layer.gate_up, stream, rows.count, layer.ffn_norm, gate, thread);
-    each_panel(network, layer.gate_up, rows.count, gate,
+    prepare(network, layer.out, network.attended, rows.count, nullptr, gate, member);
+    each_panel(network, layer.out, rows.count, gate, member, add);
+    prepare(network, layer.gate_up, stream, rows.count, layer.ffn_norm, gate, member);
+    each_panel(network, layer.gate_up, rows.count, gate, member,
         [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {  // 16 gates, then what they gate
       for (int r = 0; r < count; ++r) {
         const Floats open = y[0][r] / (splat(1.0f) + exponential(splat(0.0f) - y[0][r]));
@@ -611,14 +616,14 @@ void run_forward(const Network& network, const Call& call, int thread) {
               open * y[1][r]);
       }
     });
-    prepare(network, layer.down, network.activated, rows.count, nullptr, gate, thread);
-    each_panel(network, layer.down, rows.count, gate, add);
+    prepare(network, layer.down, network.activated, rows.count, nullptr, gate, member);
+    each_panel(network, layer.down, rows.count, gate, member, add);
   }
   Linear head;
   head.weight = network.head;
-  prepare(network, head, stream, rows.count, network.final_norm, nullptr, thread);
-  score_vocabulary(network, call, rows.count);
-  if (call.best != nullptr) settle(network, call, rows.count);
+  prepare(network, head, stream, rows.count, network.final_norm, nullptr, member);
+  score_vocabulary(network, call, rows.count, member);
+  if (call.best != nullptr) settle(network, call, rows.count, member);
 }
 
 }  // namespace

@@ -43,6 +43,7 @@ struct OwnNetwork : Network {
   std::vector<Layer> own_layers;
   std::map<std::pair<int, int>, float*> vectors;  // by layer and kind
   bool is_tied = false;
+  Call call = {};
   int rank = 0;
 
   Matrix& matrix(int layer, int kind) {
@@ -63,7 +64,6 @@ struct Packing {
   const void* rows;
   int number_kind;
   bool is_interleaved;
-  Team* team;
 };
 
 float number_at(const Packing& packing, int64_t index) {
@@ -103,12 +103,14 @@ void pack_panel(const Packing& packing, int panel) {
   }
 }
 
-void pack(void* context, int) {
+void pack(void* context, Member& member) {
   const Packing& packing = *static_cast<const Packing*>(context);
   const int num_panels = packing.matrix->num_panels();
-  for (int panel = packing.team->take(1); panel < num_panels; panel = packing.team->take(1)) {
+  for (int panel; (panel = member.take(num_panels, 1)) >= 0;) {
     pack_panel(packing, panel);
+    member.finish(1, num_panels);
   }
+  member.pass();
 }
 
 const std::vector<const Path*>& paths() {
@@ -165,14 +167,9 @@ void grow(OwnNetwork& network, int num_rows, int num_slots) {
   }
 }
 
-struct Run {
-  const OwnNetwork* network;
-  const Call* call;
-};
-
-void run(void* context, int thread) {
-  const Run& job = *static_cast<const Run*>(context);
-  job.network->path->forward(*job.network, *job.call, thread);
+void run(void* context, Member& member) {
+  const OwnNetwork& network = *static_cast<const OwnNetwork*>(context);
+  network.path->forward(network, network.call, member);
 }
 
 }  // namespace
@@ -231,6 +228,7 @@ void seed_set_matrix(
     Network* network, int layer, int kind, const void* rows, int number_kind, int num_outputs,
     int num_inputs) {
   OwnNetwork& of = own(network);
+  of.team->settle();
   Matrix& matrix = of.matrix(layer, kind);
   std::free(matrix.data);
   matrix.num_inputs = num_inputs;
@@ -242,9 +240,9 @@ void seed_set_matrix(
     of.rank = num_inputs;
     of.num_rows = 0;  // buffers are made anew
   }
-  Packing packing = {&matrix, rows, number_kind, kind == GATE_UP || kind == FIRST_UPDATE + 5,
-                     of.team};
+  Packing packing = {&matrix, rows, number_kind, kind == GATE_UP || kind == FIRST_UPDATE + 5};
   of.team->run(pack, &packing);
+  of.team->settle();
 }
 
 void seed_tie(Network* network) {
@@ -255,6 +253,7 @@ void seed_tie(Network* network) {
 
 void seed_set_vector(Network* network, int layer, int kind, const float* values, int64_t length) {
   OwnNetwork& of = own(network);
+  of.team->settle();
   float*& copy = of.vectors[{kind < FINAL_NORM ? layer : -1, kind}];
   reallocate(copy, length);
   std::memcpy(copy, values, sizeof(float) * static_cast<size_t>(length));
@@ -286,7 +285,8 @@ int64_t seed_weight_bytes(const Network* network) {
 
 void seed_forward(Network* network, const Call* call) {
   OwnNetwork& of = own(network);
+  of.team->settle();
   grow(of, call->num_rows, call->start + call->num_rows + TILE);
-  Run job = {&of, call};
-  of.team->run(run, &job);
+  of.call = *call;
+  of.team->run(run, &of);
 }

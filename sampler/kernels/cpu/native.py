@@ -21,6 +21,7 @@ from torch import Tensor
 from model.adapter import Adapter, LowRank
 from model.config import ModelConfig
 from model.network import Transformer, rotary_table
+from sampler.judgment import Judgment
 from sampler.kernels.cpu.library import (
     MATRICES,
     VECTORS,
@@ -48,14 +49,6 @@ class NativeCache:
     values: Tensor
     """(layers, G, slots, K) bfloat16."""
     num_positions: int
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What the head says about rows, without the logits: most likely id and its probability."""
-
-    ids_R: Tensor
-    confidence_R: Tensor
 
 
 class NativeModel:
@@ -172,12 +165,14 @@ class NativeModel:
         attention: str = "causal",
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
-    ) -> Judged:
-        """The argmax of the logits that a call would give, and its probability."""
+    ) -> Judgment:
+        """The argmax of the logits that a call would give, and its probability; no logits."""
         num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
-        judged = Judged(torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows))
-        self._run(ids_BT, cache, start, attention, gate_BT, rows, judged=judged)
-        return Judged(judged.ids_R.long(), judged.confidence_R)
+        ids_R, confidence_R = torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows)
+        self._run(
+            ids_BT, cache, start, attention, gate_BT, rows, ids_R=ids_R, confidence_R=confidence_R
+        )
+        return Judgment(ids_R.long(), confidence_R)
 
     def _run(
         self,
@@ -189,7 +184,8 @@ class NativeModel:
         rows: slice | None,
         *,
         logits_BRV: Tensor | None = None,
-        judged: Judged | None = None,
+        ids_R: Tensor | None = None,
+        confidence_R: Tensor | None = None,
     ) -> None:
         batch_size, num_rows = ids_BT.shape
         assert batch_size == 1, "the native kernels run one sequence at a time"
@@ -223,8 +219,8 @@ class NativeModel:
                 cache.key_scales.shape[-1],
             ),
             None if logits_BRV is None else logits_BRV.data_ptr(),
-            None if judged is None else judged.ids_R.data_ptr(),
-            None if judged is None else judged.confidence_R.data_ptr(),
+            None if ids_R is None else ids_R.data_ptr(),
+            None if confidence_R is None else confidence_R.data_ptr(),
         )
         self._library.seed_forward(self._handle, ctypes.byref(call))
 

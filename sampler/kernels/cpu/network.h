@@ -108,7 +108,7 @@ struct Call {
 struct Path {
   const char* name;
   int bytes_per_value;
-  void (*forward)(const Network& network, const Call& call, int thread);
+  void (*forward)(const Network& network, const Call& call, Member& member);
 };
 
 extern const Path PORTABLE_PATH;

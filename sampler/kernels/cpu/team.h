@@ -1,4 +1,7 @@
-// A few threads that work through the phases of one forward together. Knows no arithmetic.
+// A few threads that work through the phases of one job together. Knows no arithmetic.
+//
+// A phase ends when all of its units are done, not when all threads have come by: on a busy machine
+// a thread that the system has put aside holds nobody up unless it was put aside within a unit.
 #pragma once
 
 #include <condition_variable>
@@ -7,40 +10,70 @@
 #include <thread>
 #include <vector>
 
-/// The caller's thread and `num_threads - 1` of its own, which sleep between two runs.
+class Team;
+
+/// One thread's part in one job.
+class Member {
+ public:
+  Member(Team& team, int thread, uint32_t phase) : team_(team), thread_(thread), phase_(phase) {}
+
+  int thread() const { return thread_; }
+  int num_threads() const;
+
+  /// The first of the next `chunk` units of this phase; below 0 if all are taken.
+  int take(int num_units, int chunk);
+  /// Units that were taken are done; what they wrote is seen by all in the next phase.
+  void finish(int count, int num_units);
+  /// Wait until all units of this phase are done, and go on to the next.
+  void pass();
+
+ private:
+  Team& team_;
+  const int thread_;
+  uint32_t phase_;
+};
+
+/// The caller's thread and `num_threads - 1` of its own, which sleep between two jobs.
 class Team {
  public:
+  using Job = void (*)(void* context, Member& member);
+
   explicit Team(int num_threads);
   ~Team();
   Team(const Team&) = delete;
 
   int size() const { return num_threads_; }
 
-  /// Run `job(context, thread)` on every thread; returns when all are done.
-  void run(void (*job)(void*, int), void* context);
+  /// Run `job` on every thread that comes in time. What `context` points at must live until the
+  /// next `settle`: a thread may be late, although all units are done.
+  void run(Job job, void* context);
 
-  /// Within a job: the first of the next `chunk` units of this phase, or a number past `num_units`.
-  int take(int chunk) { return __atomic_fetch_add(&next_unit_, chunk, __ATOMIC_RELAXED); }
-
-  /// Within a job: end of a phase. What was written before is seen by all after it.
-  void barrier();
+  /// Wait until no thread is in a job any more.
+  void settle();
 
  private:
+  friend class Member;
+
   void work(int thread);
-  /// Wait until `*word` is no longer `old`: spin, then yield, then sleep.
-  void await(const uint32_t* word, uint32_t old, int num_spins);
-  void advance(uint32_t* word);
+  bool enter();
+  template <class Condition>
+  void await(int num_spins, const Condition& condition);
+  void wake();
 
   const int num_threads_;
-  void (*job_)(void*, int) = nullptr;
+  Job job_ = nullptr;
   void* context_ = nullptr;
-  alignas(64) int next_unit_ = 0;
-  alignas(64) int num_arrived_ = 0;
-  alignas(64) uint32_t phase_ = 0;
-  alignas(64) uint32_t run_ = 0;
+  uint32_t first_phase_ = 0;
   bool is_ending_ = false;
-  int num_sleeping_ = 0;
+  /// Number of the phase, and in the low half the next unit that nobody has taken.
+  alignas(64) uint64_t ticket_ = 0;
+  alignas(64) int num_done_ = 0;
+  /// Number of the job, whether threads may still join it (OPEN), and how many are in it.
+  alignas(64) uint64_t gate_ = 0;
+  alignas(64) int num_sleeping_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::thread> threads_;
 };
+
+inline int Member::num_threads() const { return team_.size(); }
