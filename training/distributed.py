@@ -23,6 +23,10 @@ TIMEOUT = timedelta(minutes=30)
 must not look like a death."""
 
 
+class WorldError(ValueError):
+    """Processes that could not train together; one sentence for a person."""
+
+
 @dataclass(frozen=True)
 class World:
     """The processes of a run as one of them sees it."""
@@ -102,6 +106,9 @@ def join(device: torch.device, *, has_group: bool = False) -> Iterator[World]:
     Args:
         device: cpu or cuda.
         has_group: whether a process that is alone needs a process group, too (sharded weights).
+
+    Raises:
+        WorldError: if torchrun was started so that its restarts would fail.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if device.type == "cuda":
@@ -112,6 +119,7 @@ def join(device: torch.device, *, has_group: bool = False) -> Iterator[World]:
     # Objects and figures go over gloo, so that they need no GPU memory and no synchronization.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if "WORLD_SIZE" in os.environ:
+        _check_restarts()
         dist.init_process_group(backend, timeout=TIMEOUT)
     else:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
@@ -119,3 +127,16 @@ def join(device: torch.device, *, has_group: bool = False) -> Iterator[World]:
         yield World(rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _check_restarts() -> None:
+    """Processes that start again find the addresses of dead ones in a store that torchrun shares.
+
+    Source: issue 135712 of PyTorch, still so in 2.13. Better now than after the first failure.
+    """
+    has_restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+    if has_restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise WorldError(
+            "With --max-restarts, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its "
+            "environment and --rdzv-backend c10d or --standalone."
+        )

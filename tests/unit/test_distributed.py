@@ -24,7 +24,7 @@ from tests.unit.test_train import Repeats, base, losses
 from training.data.holes import KINDS
 from training.data.records import Record
 from training.data.shards import Pack, write_shards
-from training.distributed import ALONE, World, join
+from training.distributed import ALONE, World, WorldError, join
 from training.full import full_recipe
 from training.recipes import RECIPES, RecipeError, debug
 from training.train import Run, train
@@ -136,6 +136,18 @@ def test_a_world_of_one_changes_nothing():
     assert World(2, 3).own(range(2)) == []
 
 
+def test_restarts_that_would_fail_are_refused_at_once(monkeypatch):
+    for name, value in {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "3",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WorldError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), join(CPU):
+        pass
+
+
 def test_stages_over_a_frozen_base_are_refused_in_full():
     assert full_recipe(RECIPES["adapt"]()).is_full
     with pytest.raises(RecipeError, match="--full is for"):
@@ -165,9 +177,12 @@ def test_torchrun_starts_again_what_was_killed(tmp_path):
         *("--data", str(data), "--model", str(model), "--device", "cpu", "--dtype", "float32"),
         *("--full", "--checkpoint-seconds", "1", "--evaluate-every", "4"),
     )
-    whole = subprocess.run([*command, "--out", str(tmp_path / "whole")], capture_output=True)
+    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    whole = subprocess.run(
+        [*command, "--out", str(tmp_path / "whole")], capture_output=True, env=environment
+    )
     assert whole.returncode == 0, whole.stderr.decode()[-2000:]
-    killed = subprocess.Popen([*command, "--out", str(tmp_path / "killed")])
+    killed = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], env=environment)
     deadline = time.monotonic() + 60
     while not (tmp_path / "killed" / "log.jsonl").exists():
         assert time.monotonic() < deadline
