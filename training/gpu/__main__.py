@@ -3,7 +3,16 @@
 import sys
 from importlib.util import find_spec
 
-NEEDED = ("cattrs", "gguf", "numpy", "rapidfuzz", "safetensors", "tokenizers", "torch", "tree_sitter")
+NEEDED = (
+    "cattrs",
+    "gguf",
+    "numpy",
+    "rapidfuzz",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "tree_sitter",
+)
 
 missing = [name for name in NEEDED if find_spec(name) is None]
 if missing:
