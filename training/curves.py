@@ -34,6 +34,8 @@ class RunLog:
     """Tokens trained, and what was found then."""
     seconds: float
     """Time of all steps."""
+    matmul_share: float | None
+    """Median share of the machine's matrix rate, if it was measured."""
 
     def held_out(self, name: str) -> tuple[list[float], list[float]]:
         """One figure of all evaluations: tokens, and its values."""
@@ -77,7 +79,14 @@ def read_run(folder: Path) -> RunLog:
         for line in _lines(folder / "evaluations.jsonl")
         if line["step"] in trained
     ]
-    return RunLog(rows.tolist(), means, evaluations, sum(step["seconds"] for step in steps))
+    shares = [step["matmul_share"] for step in steps if "matmul_share" in step]
+    return RunLog(
+        rows.tolist(),
+        means,
+        evaluations,
+        sum(step["seconds"] for step in steps),
+        float(np.median(shares)) if shares else None,
+    )
 
 
 def fit(tokens: Sequence[float], values: Sequence[float]) -> LogLaw | None:
@@ -132,6 +141,7 @@ def describe(log: RunLog) -> dict[str, Any]:
         "trained_tokens": log.tokens[-1],
         "tokens_per_second": log.tokens[-1] / log.seconds,
         "hours": log.seconds / 3600,
+        "matmul_share": log.matmul_share,
         "last": log.evaluations[-1][1] if log.evaluations else {},
     }
     law = fit(*log.held_out("accepted"))

@@ -48,11 +48,14 @@ def training_bar(
 
 
 def summarize(recent: deque[Mapping[str, float]]) -> str:
-    """Mean loss, share of right predictions and rows with a loss a second of some steps."""
+    """Mean loss, share of right predictions and rows with a loss a second of some steps, and their
+    share of what the machine can do."""
     sums = {
         key: sum(each.get(key, 0.0) for each in recent)
         for key in ("loss", "rows", "correct", "seconds")
     }
     share = sums["correct"] / max(sums["rows"], 1)
     rate = sums["rows"] / max(sums["seconds"], 1e-9)
-    return f"loss {sums['loss'] / len(recent):.3f}, right {share:.1%}, {rate:.0f} tokens/s"
+    told = f"loss {sums['loss'] / len(recent):.3f}, right {share:.1%}, {rate:.0f} tokens/s"
+    shares = [each["matmul_share"] for each in recent if "matmul_share" in each]
+    return f"{told}, {sum(shares) / len(shares):.0%} of matmul rate" if shares else told

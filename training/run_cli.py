@@ -26,6 +26,7 @@ from training.full import full_recipe
 from training.gpu import cli as gpu_cli
 from training.held_out import held_out_figures
 from training.progress import training_bar
+from training.rates import matmul_rate
 from training.recipes import RECIPES, Recipe, RecipeError
 from training.source import ShardSource
 from training.train import Run, train
@@ -138,6 +139,11 @@ def train_command(
             base=path,
             dtype=torch_dtype,
             evaluate_every=max(evaluate_every, 1),
+            matmul_rate=(
+                matmul_rate(torch_device, torch_dtype)
+                if chosen.stage in ("fim", "adapt") and not chosen.is_full
+                else None
+            ),
         )
         if evaluate_every and len(held_out):
             unseen = ShardSource(held_out, special_ids, chosen.seed)

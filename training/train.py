@@ -23,6 +23,7 @@ from training.distributed import ALONE, World
 from training.full import FullTrained
 from training.low_rank import LowRankTrained
 from training.optim import DivergedError, Schedule, SpikeGuard, clip_gradients
+from training.rates import record_operations
 from training.recipes import Recipe, RecipeError, recipe_from_data
 from training.stages import STAGES, StageLoss, TrainingRecord
 from training.stages.full import full_adapt
@@ -95,6 +96,9 @@ class Run:
     """Held-out figures of the model as it is; they go into `evaluations.jsonl`."""
     evaluate_every: int = 200
     """Steps between two of them; also before the first step and after the last."""
+    matmul_rate: float | None = None
+    """Operations a second of this process's matrix units (`training.rates`), for the share that a
+    step makes of them."""
     saved: Callable[[Path, int], None] | None = None
     """Told, in the first process, after each checkpoint: the exported weights and steps done."""
 
@@ -175,7 +179,11 @@ def train(
             raise
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        figures |= {"lr": lr, "norm": norm, "seconds": time.perf_counter() - started}
+        seconds = time.perf_counter() - started
+        figures |= {"lr": lr, "norm": norm, "seconds": seconds}
+        if run.matmul_rate is not None:
+            possible = seconds * run.matmul_rate * world.size
+            figures["matmul_share"] = figures["operations"] / possible
         step += 1
         if world.is_first:
             _append(log, {"step": step - 1, **figures})
@@ -248,6 +256,10 @@ def _accumulate(
         if is_padding:
             continue
         figures = {"loss": float(result.loss.detach()) * share, **result.figures}
+        if run.matmul_rate is not None:
+            lengths = [len(record.ids_S) for record in records]
+            mean = record_operations(model.config, recipe, lengths)
+            figures["operations"] = mean * len(records)
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value
     trained.sum_gradients()

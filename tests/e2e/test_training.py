@@ -63,7 +63,7 @@ def test_the_command_trains_and_goes_on(model, shards, tmp_path, capsys):
     app(words, result_action="return_value")
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(8))
-    assert all(line["rows"] > 0 for line in lines)
+    assert all(line["rows"] > 0 and line["matmul_share"] > 0 for line in lines)
     adapter = Path(capsys.readouterr().out.splitlines()[-1])
     engine = open_engine(
         model, device=torch.device("cpu"), dtype=torch.float32, adapter=adapter, block_size=4

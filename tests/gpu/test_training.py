@@ -11,7 +11,7 @@ from model.network import Transformer
 from model.noise import seeded_generator
 from tests.unit.test_train import Repeats, losses
 from training.distributed import join
-from training.gpu.rates import matmul_rate
+from training.rates import matmul_rate
 from training.recipes import debug
 from training.run_cli import compile_layers
 from training.stages import STAGES

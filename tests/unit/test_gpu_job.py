@@ -21,8 +21,8 @@ from training.gpu import job
 from training.gpu.cargo import CargoError, pack_cargo, unpack_cargo
 from training.gpu.cli import join_command
 from training.gpu.parts import PartsError, join_parts, split
-from training.gpu.rates import record_operations
 from training.gpu.trim import kept_ids, trim_gguf
+from training.rates import record_operations
 from training.recipes import RECIPES, debug
 
 CONFIG = NAMED["debug"]

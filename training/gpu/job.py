@@ -28,9 +28,9 @@ from training.data.shards import Shards
 from training.distributed import ALONE
 from training.gpu.cargo import ADAPTERS, MODEL, START, UPDATE, unpack_cargo, whole_config
 from training.gpu.parts import MIB, split
-from training.gpu.rates import matmul_rate, record_operations, wait
 from training.held_out import held_out_figures
 from training.low_rank import LowRankTrained
+from training.rates import matmul_rate, record_operations, wait
 from training.recipes import RECIPES, Recipe
 from training.source import ShardSource
 from training.stages import STAGES

@@ -28,7 +28,7 @@ from training.batch import (
 from training.loss import ROWS_PER_CHUNK
 from training.stages.common import TrainingRecord, clean_attention
 
-GROUP_ROWS = {"cpu": 192, "cuda": 8192}
+GROUP_ROWS = {"cpu": 192, "cuda": 2048}
 """Noisy rows of one forward: enough to keep the matrix units busy, few enough to skip most of the
 attention that the mask hides."""
 
