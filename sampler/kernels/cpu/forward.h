@@ -276,8 +276,10 @@ inline void place_heads(const Network& network, const Call& call, int layer, Mem
       } else {
         const int64_t kv_head =
             (int64_t)layer * num_kv_heads + head - shape.num_heads - num_kv_heads;
-        uint16_t* to = cache.values + (kv_head * cache.num_slots + slot) * head_dim;
-        for (int i = 0; i < head_dim; ++i) to[i] = to_bfloat16(from[i]);
+        uint16_t* to = cache.values + (kv_head * cache.num_slots + slot) * padded_head_dim(head_dim);
+        for (int i = 0; i < head_dim; ++i) {
+          to[i / 32 * 32 + i % 16 * 2 + i / 16 % 2] = to_bfloat16(from[i]);
+        }
       }
     }
   });
@@ -327,52 +329,53 @@ inline float soften(float* scores, float scale, int num_visible, int num_tiles) 
 /// R rows of weights by values: 16 · D dimensions of the weighted sums, times `inverses`.
 template <int R, int D>
 inline void blend(
-    const float* weights, int64_t stride, const uint16_t* values, int head_dim, int num_slots,
-    const float* inverses, float* const* to) {
+    const float* weights, int64_t stride, const uint16_t* values, int value_width, int num_slots,
+    const float* inverses, float* const* to, int first_dim, int head_dim) {
   Floats sums[R][D];
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int d = 0; d < D; ++d) sums[r][d] = splat(0.0f);
   }
+  values += first_dim;
   for (int slot = 0; slot < num_slots; ++slot) {
     Floats value[D];
-#pragma GCC unroll 4
-    for (int d = 0; d < D; ++d) value[d] = load_bfloat16(values + d * LANES);
-    values += head_dim;
-#pragma GCC unroll 4
+#pragma GCC unroll 2
+    for (int d = 0; d < D; d += 2) load_bfloat16(values + d * LANES, value[d], value[d + 1]);
+    values += value_width;
+#pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
       const Floats weight = splat(weights[r * stride + slot]);
 #pragma GCC unroll 4
       for (int d = 0; d < D; ++d) sums[r][d] = sums[r][d] + weight * value[d];
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int d = 0; d < D; ++d) store(to[r] + d * LANES, sums[r][d] * splat(inverses[r]));
+    for (int d = 0; d < D; ++d) {
+      const int dim = first_dim + d * LANES;
+      if (dim < head_dim) store(to[r] + dim, sums[r][d] * splat(inverses[r]));
+    }
   }
 }
 
-constexpr int BLEND_ROWS = PARTS == 1 ? 4 : 2;
+/// Rows and sixteens of dimensions whose sums fit into registers at once.
+constexpr int BLEND_ROWS = PARTS == 1 ? 6 : 2;
 constexpr int BLEND_LANES = PARTS == 1 ? 4 : 2;
 
 template <int R>
 inline void blend_rows(
     const float* weights, int64_t stride, const uint16_t* values, int head_dim, int num_slots,
     const float* inverses, float* const* to) {
-  float* places[R];
-  int d = 0;
-  const auto advance = [&] {
-    for (int r = 0; r < R; ++r) places[r] = to[r] + d;
-  };
-  for (; d + BLEND_LANES * LANES <= head_dim; d += BLEND_LANES * LANES) {
-    advance();
-    blend<R, BLEND_LANES>(weights, stride, values + d, head_dim, num_slots, inverses, places);
+  const int width = padded_head_dim(head_dim);
+  int dim = 0;
+  for (; dim + BLEND_LANES * LANES <= width; dim += BLEND_LANES * LANES) {
+    blend<R, BLEND_LANES>(
+        weights, stride, values, width, num_slots, inverses, to, dim, head_dim);
   }
-  for (; d < head_dim; d += LANES) {
-    advance();
-    blend<R, 1>(weights, stride, values + d, head_dim, num_slots, inverses, places);
+  for (; dim < width; dim += 2 * LANES) {
+    blend<R, 2>(weights, stride, values, width, num_slots, inverses, to, dim, head_dim);
   }
 }
 
@@ -408,7 +411,8 @@ inline void attend(
     const int16_t* queries = network.queries + index * head_dim;
     const int16_t* keys = cache.keys + place * cache.num_slots * head_dim;
     const float* key_scales = cache.key_scales + place * cache.num_slots;
-    const uint16_t* values = cache.values + place * cache.num_slots * head_dim;
+    const uint16_t* values =
+        cache.values + place * cache.num_slots * padded_head_dim(head_dim);
     for (int begin = 0; begin < count; begin += STEP_QUERIES) {
       const int left = count - begin < STEP_QUERIES ? count - begin : STEP_QUERIES;
 #define CASE(R)                                                                              \
@@ -433,14 +437,18 @@ inline void attend(
       to[i] = network.attended +
               ((int64_t)(query / heads_per_kv) * shape.num_heads + head) * head_dim;
     }
-    int i = 0;
-    for (; i + BLEND_ROWS <= count; i += BLEND_ROWS) {
-      blend_rows<BLEND_ROWS>(
-          scores + i * stride, stride, values, head_dim, num_slots, inverses + i, to + i);
-    }
-    for (; i < count; ++i) {
-      blend_rows<1>(
-          scores + i * stride, stride, values, head_dim, num_slots, inverses + i, to + i);
+    for (int i = 0; i < count; i += BLEND_ROWS) {
+      const float* weights = scores + i * stride;
+#define CASE(R)                                                                                  \
+  case R:                                                                                        \
+    if constexpr (R <= BLEND_ROWS) {                                                             \
+      blend_rows<R>(weights, stride, values, head_dim, num_slots, inverses + i, to + i);         \
+    }                                                                                            \
+    break;
+      switch (count - i < BLEND_ROWS ? count - i : BLEND_ROWS) {
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+      }
+#undef CASE
     }
   });
 }

@@ -127,16 +127,14 @@ ALWAYS_INLINE Ints rounded(const Floats& a) {
   return x;
 }
 
-/// Widen sixteen bfloat16.
-ALWAYS_INLINE Floats load_bfloat16(const uint16_t* from) {
-  typedef uint16_t HalfPart __attribute__((vector_size(LANE_BYTES / 2)));
-  Floats x;
+/// Widen 32 bfloat16 that lie as pairs: number i in the low half of word i, number 16 + i in the high.
+ALWAYS_INLINE void load_bfloat16(const uint16_t* from, Floats& first, Floats& second) {
+  Ints pairs;
+  memcpy(&pairs, from, sizeof pairs);
   EACH_PART {
-    HalfPart half;
-    memcpy(&half, from + i * PART, sizeof half);
-    x.part[i] = (FloatPart)(__builtin_convertvector(half, IntPart) << 16);
+    first.part[i] = (FloatPart)(pairs.part[i] << 16);
+    second.part[i] = (FloatPart)(pairs.part[i] & (int32_t)0xffff0000);
   }
-  return x;
 }
 ALWAYS_INLINE uint16_t to_bfloat16(float value) {
   uint32_t bits;

@@ -13,19 +13,23 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace {
 
 constexpr size_t HUGE_PAGE = size_t{1} << 21;
 
-/// Memory at a cache line's start; large pieces on huge pages where the system grants them.
+/// Memory at a cache line's start; large pieces on huge pages where the system grants them, but for
+/// their ends, which would fill a whole page each.
 void* allocate(size_t num_bytes) {
   const size_t alignment = num_bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
-  const size_t size = (num_bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, size == 0 ? alignment : size);
+  const size_t size = (num_bytes + 63) / 64 * 64;
+  void* memory = std::aligned_alloc(alignment, size == 0 ? 64 : size);
   if (memory == nullptr) throw std::bad_alloc();
 #if defined(__linux__)
-  if (alignment == HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE);
+  if (alignment == HUGE_PAGE) madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
   return memory;
 }
@@ -269,6 +273,12 @@ void seed_set_vector(Network* network, int layer, int kind, const float* values,
 
 void seed_enable_update(Network* network, int is_enabled) {
   network->has_update = is_enabled != 0;
+}
+
+void seed_trim() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
 }
 
 int64_t seed_weight_bytes(const Network* network) {

@@ -41,6 +41,9 @@ void seed_set_vector(Network* network, int layer, int kind, const float* values,
 /// Whether rows are given the low-rank updates.
 void seed_enable_update(Network* network, int is_enabled);
 
+/// Give memory that loading has freed back to the system.
+void seed_trim();
+
 /// Bytes of all weights.
 int64_t seed_weight_bytes(const Network* network);
 

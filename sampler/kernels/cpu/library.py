@@ -114,6 +114,8 @@ def load_library() -> ctypes.CDLL:
     library.seed_set_vector.restype = None
     library.seed_enable_update.argtypes = [c_void_p, c_int]
     library.seed_enable_update.restype = None
+    library.seed_trim.argtypes = []
+    library.seed_trim.restype = None
     library.seed_weight_bytes.argtypes = [c_void_p]
     library.seed_weight_bytes.restype = c_int64
     library.seed_forward.argtypes = [c_void_p, POINTER(Call)]

@@ -47,7 +47,7 @@ class NativeCache:
     key_scales: Tensor
     """(layers, G, slots) float32."""
     values: Tensor
-    """(layers, G, slots, K) bfloat16."""
+    """(layers, G, slots, K / 32, 16, 2) bfloat16: dimensions i and 16 + i side by side."""
     num_positions: int
 
 
@@ -94,9 +94,10 @@ class NativeModel:
         self._handle = ctypes.c_void_p(handle)
         weakref.finalize(self, self._library.seed_close, self._handle)
         self._adapter: Adapter | None = None
-        self._mean_embedding_D = model.embedding.weight.float().mean(dim=0)
+        self._mean_embedding_D = model.embedding.weight.mean(dim=0, dtype=torch.float32)
         self._take(model)
         self.adapter = model.adapter
+        self._library.seed_trim()
 
     @property
     def path(self) -> str:
@@ -132,7 +133,8 @@ class NativeModel:
         num_tiles = -(-num_positions // TILE)
         heads = (config.num_layers, config.num_kv_heads)
         keys = np.zeros((*heads, num_tiles, config.head_dim // 2, TILE, 2), np.int16)
-        values = np.zeros((*heads, num_tiles * TILE, config.head_dim), np.int16)
+        num_pairs = -(-config.head_dim // 32)
+        values = np.zeros((*heads, num_tiles * TILE, num_pairs, 16, 2), np.int16)
         return NativeCache(
             torch.from_numpy(keys),
             torch.from_numpy(np.zeros((*heads, num_tiles * TILE), np.float32)),
