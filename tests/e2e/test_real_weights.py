@@ -12,7 +12,8 @@ import torch
 from model.adapter import Adapter, AdapterConfig
 from model.format.syntax import plan_hole
 from sampler.engine import Engine
-from sampler.load import choose_device, open_engine
+from sampler.kernels.cpu import library
+from sampler.load import Kernels, choose_device, open_engine
 from sampler.messages import Complete, Failed, Finished
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
@@ -22,10 +23,13 @@ SOURCE = inspect.getsource(json.decoder)
 HOLE = "            raise StopIteration(idx) from None"
 
 
-@pytest.fixture(scope="module")
-def engine(weights_path: Path) -> Engine:
+KERNELS = ["native", "torch"] if library.is_available() else ["torch"]
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def engine(weights_path: Path, request: pytest.FixtureRequest) -> Engine:
     device, dtype = choose_device("cpu", "auto", None)
-    return open_engine(weights_path, device=device, dtype=dtype)
+    return open_engine(weights_path, device=device, dtype=dtype, kernels=request.param)
 
 
 def request_at(prefix: str, suffix: str, mode: str = "exact", max_new_tokens: int = 16) -> Complete:
@@ -111,9 +115,13 @@ def test_a_block_is_python(engine: Engine) -> None:
     assert text.startswith("return number % 2 == 0")
 
 
-def test_exact_is_ar_with_a_random_adapter(weights_path: Path) -> None:
-    """In float32, where rounding does not decide between near ties."""
-    engine = open_engine(weights_path, device=torch.device("cpu"), dtype=torch.float32)
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_exact_is_ar_with_a_random_adapter(weights_path: Path, kernels: Kernels) -> None:
+    """In float32, where rounding does not decide between near ties, and natively, where a row's
+    logits do not depend on the rows beside it."""
+    engine = open_engine(
+        weights_path, device=torch.device("cpu"), dtype=torch.float32, kernels=kernels
+    )
     model = engine.runner.model
     holes = [
         ("def mean(values):\n    ", "\n\n\nprint(mean([1, 2]))\n"),
@@ -122,7 +130,7 @@ def test_exact_is_ar_with_a_random_adapter(weights_path: Path) -> None:
     plain = [complete(engine, request_at(*hole, mode="ar", max_new_tokens=24)) for hole in holes]
     torch.manual_seed(0)
     adapter = Adapter(model.config, AdapterConfig(rank=8, alpha=16.0)).requires_grad_(False)
-    adapter.start_mask_at(model.embedding.weight)
+    adapter.start_mask_at(torch.randn(4096, model.config.width) * 0.02)
     adapter.randomize()
     model.adapter = adapter
     for (prefix, suffix), expected in zip(holes, plain, strict=True):

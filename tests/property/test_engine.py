@@ -1,5 +1,6 @@
 """The engine against the reference sampler, on the debug model with a random adapter."""
 
+import copy
 import functools
 import time
 
@@ -17,6 +18,8 @@ from model.format.tokenizer import Tokenizer
 from model.network import Transformer
 from sampler.denoise import generate
 from sampler.engine import Engine, EngineSettings
+from sampler.kernels.cpu import library
+from sampler.kernels.cpu.native import NativeModel
 from sampler.messages import BlockCommitted, Complete, Failed, Finished
 from sampler.output import Output
 from sampler.policy import UnmaskPolicy
@@ -46,6 +49,11 @@ def model(has_adapter):
         network.adapter.start_mask_at(network.embedding.weight)
         network.adapter.randomize()
     return network
+
+
+@functools.cache
+def native_model(path):
+    return NativeModel(copy.deepcopy(model(True)), threads=2, path=path)
 
 
 def make_engine(has_adapter=True, **fields):
@@ -264,3 +272,31 @@ def test_impossible_requests_fail_in_one_sentence():
     (failed,) = engine.step()
     assert "psm" in failed.message
     assert complete(engine, ask("a", "")).text is not None
+
+
+@pytest.mark.skipif(not library.is_available(), reason="the native kernels are not built")
+@settings(max_examples=25, deadline=None)
+@given(
+    prefix=TEXT,
+    suffix=TEXT,
+    path=st.sampled_from(library.paths() if library.is_available() else [""]),
+    block_size=st.integers(2, 9),
+    policy=st.sampled_from(
+        [UnmaskPolicy(), UnmaskPolicy("top_k", count=2), UnmaskPolicy("entropy_bound")]
+    ),
+)
+def test_exact_is_ar_natively_whatever_the_block(prefix, suffix, path, block_size, policy):
+    """No near tie can tell them apart: a row has the same logits in every block."""
+
+    def engine():
+        fields = EngineSettings(
+            num_positions=400, prefill_chunk=16, block_size=block_size, policy=policy
+        )
+        return Engine(Runner(native_model(path)), VOCABULARY, TOKENIZER, fields)
+
+    expected = complete(engine(), ask(prefix, suffix, "ar"))
+    finished = complete(engine(), ask(prefix, suffix, "exact"))
+    assert finished.text == expected.text
+    assert finished.stop == expected.stop
+    for mode in ("balanced", "fast"):
+        assert complete(engine(), ask(prefix, suffix, mode)).text is not None
