@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 import itertools
+import json
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,11 @@ from model.config import NAMED
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
 from model.network import KVCache, Transformer
-from model.weights import load_model
+from model.weights import load_model, save_model
 from sampler.kernels.cpu import library
 from sampler.kernels.cpu.native import NativeModel
+from sampler.load import choose_kernels, open_engine
+from tests.tiny import tiny_vocabulary, tokenizer_json
 
 CPU = torch.device("cpu")
 DEBUG = NAMED["debug"]
@@ -286,3 +289,50 @@ def test_the_real_model_says_what_it_says_in_bfloat16(weights_path: Path) -> Non
         for begin, end in itertools.pairwise(edges)
     ]
     assert torch.equal(torch.cat([part.tokens_L for part in parts]), actual_TV.argmax(-1))
+
+
+def test_who_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    if has_library:
+        assert choose_kernels("auto", CPU, "auto") == "auto"
+        assert choose_kernels("native", CPU, "float32") == "native"
+    assert choose_kernels("auto", CPU, "float32") == "torch", "a named type is PyTorch's"
+    assert choose_kernels("auto", torch.device("cuda"), "auto") == "torch"
+    with pytest.raises(ValueError, match="Unknown kernels"):
+        choose_kernels("fastest", CPU, "auto")
+    with pytest.raises(ValueError, match="on a CPU, not on cuda"):
+        choose_kernels("native", torch.device("cuda"), "auto")
+    library.load_library.cache_clear()
+    monkeypatch.setattr(library, "FILE_NAME", "nowhere.so")
+    try:
+        assert choose_kernels("auto", CPU, "auto") == "torch"
+        with pytest.raises(ValueError, match="not built"):
+            choose_kernels("native", CPU, "auto")
+    finally:
+        monkeypatch.undo()
+        library.load_library.cache_clear()
+
+
+@needs_library
+def test_a_network_that_does_not_suit_the_kernels_runs_in_pytorch(tmp_path: Path) -> None:
+    def runs_on(ffn_width: int) -> type:
+        folder = tmp_path / str(ffn_width)
+        save_model(Transformer(replace(DEBUG, ffn_width=ffn_width)), folder)
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer_json(tiny_vocabulary())))
+        engine = open_engine(folder, device=CPU, dtype=torch.float32, kernels="auto")
+        return type(engine.runner.model)
+
+    assert runs_on(128) is NativeModel
+    assert runs_on(100) is Transformer
+
+
+@pytest.mark.parametrize("compiler", ["", "no-such-compiler"])
+def test_without_a_compiler_the_hook_finds_none(
+    compiler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sampler.kernels.cpu import build_hook
+
+    monkeypatch.setenv("CXX", compiler)
+    if compiler == "":
+        monkeypatch.delenv("CXX")
+        monkeypatch.setenv("PATH", "")
+    assert build_hook.find_compiler() is None
