@@ -11,6 +11,8 @@ constexpr int STEP_ROWS = 4;
 constexpr int TILES_AT_ONCE = 1;
 constexpr int STEP_QUERIES = 4;
 constexpr int VALUE_BYTES = 2;
+/// Bytes that are asked of memory ahead of use.
+constexpr int PREFETCH = 4096;
 
 /// Four inputs a, b, c, d lie as int16 a, c, b, d: the order in which bytes of weights are split.
 ALWAYS_INLINE void put_values(const Ints& value, uint8_t* to) {
@@ -24,22 +26,28 @@ ALWAYS_INLINE void put_values(const Ints& value, uint8_t* to) {
   }
 }
 
+/// Two int16 from memory to all lanes, in one instruction.
+ALWAYS_INLINE __m256i broadcast_pair(const void* from) {
+  return _mm256_castps_si256(_mm256_broadcast_ss((const float*)from));
+}
+
 template <int R>
 ALWAYS_INLINE void multiply_four(
     Ints (*sums)[R], const uint8_t* weights, const uint8_t* values) {
   const __m256i low_bytes = _mm256_set1_epi16(0xff);
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    const __m256i weight = _mm256_loadu_si256((const __m256i*)(weights + 32 * half));
-    const __m256i even = _mm256_and_si256(weight, low_bytes);
-    const __m256i odd = _mm256_srli_epi16(weight, 8);
+  const __m256i first = _mm256_loadu_si256((const __m256i*)weights);
+  const __m256i second = _mm256_loadu_si256((const __m256i*)(weights + 32));
+  const __m256i even[2] = {_mm256_and_si256(first, low_bytes), _mm256_and_si256(second, low_bytes)};
+  const __m256i odd[2] = {_mm256_srli_epi16(first, 8), _mm256_srli_epi16(second, 8)};
+  _mm_prefetch((const char*)weights + PREFETCH, _MM_HINT_T0);
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      int32_t pairs[2];
-      memcpy(pairs, values + 8 * r, 8);
-      const __m256i first = _mm256_madd_epi16(even, _mm256_set1_epi32(pairs[0]));
-      const __m256i second = _mm256_madd_epi16(odd, _mm256_set1_epi32(pairs[1]));
-      sums[0][r].part[half] += (IntPart)_mm256_add_epi32(first, second);
+  for (int r = 0; r < R; ++r) {
+    const __m256i evens = broadcast_pair(values + 8 * r), odds = broadcast_pair(values + 8 * r + 4);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      IntPart& sum = sums[0][r].part[half];
+      sum += (IntPart)_mm256_madd_epi16(even[half], evens);
+      sum += (IntPart)_mm256_madd_epi16(odd[half], odds);
     }
   }
 }
@@ -53,9 +61,7 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
     const __m256i low = _mm256_loadu_si256(key), high = _mm256_loadu_si256(key + 1);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      int32_t pair;
-      memcpy(&pair, queries + r * head_dim + i, 4);
-      const __m256i query = _mm256_set1_epi32(pair);
+      const __m256i query = broadcast_pair(queries + r * head_dim + i);
       dots[r].part[0] += (IntPart)_mm256_madd_epi16(low, query);
       dots[r].part[1] += (IntPart)_mm256_madd_epi16(high, query);
     }
