@@ -331,12 +331,13 @@ class Engine:
         """The next canvas: seeded from the context where that has the like, else to be denoised.
 
         Seeds cost no forward, and even those behind a tail of two tokens give more text a forward
-        than a denoised block (docs/log.md). Mode `fast`, which accepts what it drafts, has none.
+        than a denoised block (docs/log.md). Modes that
+        accept more than the base's own choice have none, for nobody has scored a seed.
         """
         start, device = len(sequence.tokens), self.runner.device
         has_adapter = mode != "ar" and self.runner.model.adapter is not None
         seeds: list[int] = []
-        if num_slots > 1 and self.settings.has_lookup and not (has_adapter and mode == "fast"):
+        if num_slots > 1 and self.settings.has_lookup and (mode == "exact" or not has_adapter):
             known = np.asarray([*sequence.tokens, first], dtype=np.int64)
             seeds = lookup_draft(known, num_slots - 1)
         if has_adapter and not seeds:
