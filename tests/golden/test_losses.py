@@ -14,6 +14,7 @@ import torch
 
 from model.config import NAMED
 from model.network import Transformer
+from training.distributed import join
 from training.recipes import debug
 from training.stages import TrainingRecord
 from training.train import Run, train
@@ -48,6 +49,9 @@ RECIPES = {
         certainty_weight=0.1,
         anchor_weight=0.5,
     ),
+    "ar": replace(
+        debug(), num_steps=20, stage="ar", is_full=True, blocks_per_record=0, block_sizes=()
+    ),
 }
 
 
@@ -66,13 +70,15 @@ class Records:
 def losses(stage, folder):
     torch.manual_seed(17)
     figures = []
-    train(
-        Transformer(NAMED["debug"]).eval(),
-        RECIPES[stage],
-        Records(),
-        Run(folder),
-        lambda _, told: figures.append(told["loss"]),
-    )
+    with join(torch.device("cpu"), has_group=RECIPES[stage].is_full) as world:
+        train(
+            Transformer(NAMED["debug"]).eval(),
+            RECIPES[stage],
+            Records(),
+            Run(folder),
+            lambda _, told: figures.append(told["loss"]),
+            world,
+        )
     return figures
 
 
