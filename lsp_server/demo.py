@@ -51,9 +51,9 @@ HOLES = (
     ),
     Hole(
         "the arguments of a call",
-        "secrets",
-        "    return binascii.hexlify(",
-        "token_bytes(nbytes)",
+        "bisect",
+        "        lo = bisect_right(",
+        "a, x, lo, hi",
     ),
     Hole(
         "the body of a function",

@@ -223,5 +223,5 @@ def test_demo_streams_every_hole(weights_path: Path) -> None:
     done = seed_lsp("demo", timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "integer, frac, exp = m.groups()" in done.stdout
-    assert "return binascii.hexlify(token_bytes(nbytes))" in done.stdout
+    assert "lo = bisect_right(a, x, lo, hi)" in done.stdout
     assert "3 completions" in done.stdout
