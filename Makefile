@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KERNELS := $(wildcard sampler/kernels/cpu/*.cpp sampler/kernels/cpu/*.h sampler/kernels/cpu/build_hook.py)
 SOURCES := lsp_server model sampler training tests
 
 .DEFAULT_GOAL := help
@@ -12,7 +13,7 @@ SOURCES := lsp_server model sampler training tests
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(KERNELS)
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer, or run make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed, e.g. make setup PYTHON=python3.12"; exit 1; }
 	@echo "Creating $(VENV) and installing the project into it; PyTorch alone can take minutes."
