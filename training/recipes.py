@@ -5,7 +5,7 @@ Knows neither the network nor the loop.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from model.adapter import Kind
@@ -169,6 +169,23 @@ def adapt() -> Recipe:
     )
 
 
+def short() -> Recipe:
+    """Blocks as short as one forward drafts and verifies them; begins with the adapter of `adapt`.
+
+    Behind each draft that might be accepted stand two to four masks (`sampler.drafting`), so the
+    rows of longer blocks would teach what is never asked.
+    """
+    return replace(
+        adapt(),
+        name="short",
+        num_steps=360,
+        peak_lr=4e-4,
+        blocks_per_record=96,
+        block_sizes=(6, 5, 4),
+        full_share=0.9,
+    )
+
+
 def edit() -> Recipe:
     """Blocks with wrong tokens among the masked ones; begins with the adapter of `adapt`."""
     return Recipe(
@@ -273,7 +290,8 @@ def debug() -> Recipe:
 
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
-    function.__name__: function for function in (fim, adapt, edit, order, onpolicy, ar, debug)
+    function.__name__: function
+    for function in (fim, adapt, short, edit, order, onpolicy, ar, debug)
 }
 
 
