@@ -11,10 +11,58 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Attention = Literal["causal", "canvas"] | Tensor
+
+@dataclass(frozen=True)
+class Branches:
+    """Rows of a forward that verifies drafts and drafts what follows them (TiDAR 2511.08923).
+
+    First a causal chain: row 0 is settled, the others are drafts. Then for each chain row, in case
+    it turns out to be the last right one, a branch: rows at the positions behind it, which see the
+    chain up to it and all of their own branch. `sizes[j]` rows make the branch behind chain row j.
+    """
+
+    sizes: tuple[int, ...]
+
+    @property
+    def num_chain(self) -> int:
+        """Rows of the chain."""
+        return len(self.sizes)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the whole call."""
+        return len(self.sizes) + sum(self.sizes)
+
+    def branch(self, index: int) -> slice:
+        """The rows of the branch behind chain row `index`."""
+        begin = self.num_chain + sum(self.sizes[:index])
+        return slice(begin, begin + self.sizes[index])
+
+    def positions(self) -> list[int]:
+        """Where each row stands, counted from chain row 0."""
+        chain = list(range(self.num_chain))
+        return chain + [row + 1 + i for row, size in enumerate(self.sizes) for i in range(size)]
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """What each row sees of the call: so many first rows, and the rows of a range [a, b)."""
+        spans = [(row + 1, 0, 0) for row in range(self.num_chain)]
+        for row, size in enumerate(self.sizes):
+            branch = self.branch(row)
+            spans += [(row + 1, branch.start, branch.stop)] * size
+        return spans
+
+    def visibility(self) -> Tensor:
+        """(T, T) bool: which rows of the call each row sees."""
+        rows_T = torch.arange(self.num_rows)
+        first_T1, begin_T1, end_T1 = torch.tensor(self.spans()).T[..., None].unbind()
+        is_visible_TT: Tensor = rows_T < first_T1
+        return is_visible_TT | ((rows_T >= begin_T1) & (rows_T < end_T1))
+
+
+Attention = Literal["causal", "canvas"] | Branches | Tensor
 """`causal`: a row sees the rows before it and itself; `canvas`: row 0 sees itself, the others see
-all rows of the call; both see everything before the call. Or a bool tensor, see
-`Transformer.forward`."""
+all rows of the call; `Branches` say it row by row; all see everything before the call. Or a bool
+tensor, see `Transformer.forward`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +103,9 @@ def attention_tiles(
 
     if not rows:
         return []
+    if isinstance(attention, Branches):
+        before_TS = torch.ones(num_rows, start, dtype=torch.bool)
+        attention = torch.cat([before_TS, attention.visibility()], dim=-1).to(device)
     if isinstance(attention, Tensor):
         has_all_rows = attention.shape[-2] > 1
         is_visible = attention[..., rows.start : rows.stop, :] if has_all_rows else attention

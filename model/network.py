@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.adapter import Adapter, LayerUpdate, LowRank
 from model.config import ModelConfig
-from model.masks import Attention, Tile, attention_tiles
+from model.masks import Attention, Branches, Tile, attention_tiles
 
 CPU_TILE_ROWS = 128
 """Rows that attend at once on a CPU. Causal rows need no slots behind the last of their tile, so
@@ -75,7 +75,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Logits (B, R, V) in float32 of the rows named by `rows` (default: all).
 
-        Row i stands at position `start + i` and predicts the token at the position after it.
+        Row i stands at position `start + i`, or where `Branches` place it, and predicts the token
+        at the position after its own.
 
         Args:
             ids_BT: token ids; `config.mask_id` is MASK.
@@ -83,8 +84,9 @@ class Transformer(nn.Module):
                 before `start`. Slots at and after `start` are scratch until the caller counts them.
             start: position of row 0; must be 0 without a cache.
             attention: `causal`: a row also sees the rows up to itself; `canvas`: all rows of this
-                call, but for row 0, which sees itself alone; or a bool tensor broadcastable to
-                (B, 1, T, start + T), True where a row may attend (training).
+                call, but for row 0, which sees itself alone; `Branches`: a chain of drafts and what
+                may follow them; or a bool tensor broadcastable to (B, 1, T, start + T), True where
+                a row may attend (training).
             gate_BT: bool; the low-rank adapter acts on these rows only.
             rows: rows that get logits. `slice(0, 0)` asks for none, which is what prefill needs:
                 the head and the last layer's output are then skipped.
@@ -124,6 +126,9 @@ class Transformer(nn.Module):
         """
         _, num_rows = ids_BT.shape
         assert cache is not None or start == 0, "without a cache there is nothing before row 0"
+        if isinstance(attention, Branches):
+            assert attention.num_rows == num_rows
+            positions_T = start + torch.tensor(attention.positions(), device=ids_BT.device)
         cos_TK, sin_TK = self._rotary(start, num_rows, positions_T)
         x_BTD = self._embed(ids_BT)
         tiles = self._tiles(attention, range(num_rows), start, x_BTD)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
-from model.masks import attention_tiles
+from model.masks import Branches, attention_tiles
 from model.network import KVCache, Transformer, attend
 from model.packed import PackedLinear, is_packable, pack
 from model.weights import save_model
@@ -22,6 +22,43 @@ CONFIG = NAMED["debug"]
 def network(dtype=torch.float32):
     torch.manual_seed(0)
     return Transformer(CONFIG).to(dtype).eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=5), num_context=st.integers(0, 9))
+def test_a_branch_is_a_canvas_behind_its_part_of_the_chain(sizes, num_context):
+    model = network()
+    model.adapter = Adapter(CONFIG, AdapterConfig(4, 8.0))
+    model.adapter.randomize()
+    branches, mask = Branches(tuple(sizes)), CONFIG.mask_id
+    torch.manual_seed(3)
+    context_BT = torch.randint(0, CONFIG.vocab_size, (1, num_context))
+    chain_BT = torch.randint(0, CONFIG.vocab_size, (1, len(sizes)))
+    cache = KVCache.allocate(
+        CONFIG, num_context + branches.num_rows, dtype=torch.float32, device=CPU
+    )
+    if num_context:
+        model(context_BT, cache=cache)
+    masks_BT = torch.full((1, sum(sizes)), mask)
+    ids_BT = torch.cat([chain_BT, masks_BT], dim=1)
+    call = {"cache": cache, "start": num_context}
+    actual = model(ids_BT, attention=branches, gate_BT=ids_BT == mask, **call)
+    torch.testing.assert_close(actual[:, : len(sizes)], model(chain_BT, **call))
+    for row, size in enumerate(sizes):
+        canvas_BT = torch.full((1, 1 + size), mask)
+        canvas_BT[0, 0] = chain_BT[0, row]
+        model(chain_BT[:, : row + 1], **call)
+        expected = model(
+            canvas_BT,
+            cache=cache,
+            start=num_context + row,
+            attention="canvas",
+            gate_BT=canvas_BT == mask,
+        )
+        torch.testing.assert_close(
+            actual[:, branches.branch(row)], expected[:, 1:], atol=1e-4, rtol=1e-4
+        )
 
 
 @settings(max_examples=60, deadline=None)

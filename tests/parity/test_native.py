@@ -18,6 +18,7 @@ from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
+from model.masks import Branches
 from model.network import KVCache, Transformer
 from model.weights import load_model, save_model
 from sampler.kernels.cpu import library
@@ -157,6 +158,40 @@ def test_a_canvas_sees_all_of_itself_but_for_its_first_row(path: str) -> None:
     assert torch.equal(actual[:, 0], causal[:, 0]), "the settled row sees no draft"
     assert not torch.equal(actual[:, 1], causal[:, 1])
     assert torch.equal(model(ids_BT[:, :28]), context), "the context is as it was"
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+@torch.inference_mode()
+def test_branches_neither_touch_the_chain_nor_each_other(path: str) -> None:
+    plain, model = network(has_adapter=True), native(has_adapter=True, path=path)
+    context_BT, chain_BT = random_ids(30), random_ids(3, seed=1)
+    kv = KVCache.allocate(DEBUG, 60, dtype=torch.float32, device=CPU)
+    plain(context_BT, cache=kv)
+    cache = model.allocate(60)
+    model(context_BT, cache=cache)
+    causal = model(chain_BT, cache=cache, start=30)
+    for sizes in [(4, 0, 2), (0, 0, 9), (1, 2, 3), (0, 0, 0)]:
+        branches = Branches(sizes)
+        masks_BT = torch.full((1, sum(sizes)), MASK)
+        ids_BT = torch.cat([chain_BT, masks_BT], dim=1)
+        call = {"start": 30, "attention": branches, "gate_BT": ids_BT == MASK}
+        actual = model(ids_BT, cache=cache, **call)
+        assert torch.equal(actual[:, :3], causal), "the chain is judged as without branches"
+        assert relative_error(actual, plain(ids_BT, cache=kv, **call)) < 0.05
+        judged = model.judge(ids_BT, cache=cache, **call)
+        assert torch.equal(judged.tokens_L, actual[0].argmax(-1))
+        for row, size in enumerate(sizes):
+            alone = Branches((0,) * row + (size,))
+            gate_BT = torch.arange(alone.num_rows)[None] > row
+            ids_alone_BT = torch.where(gate_BT, MASK, ids_BT[:, : alone.num_rows])
+            expected = model(ids_alone_BT, cache=cache, start=30, attention=alone, gate_BT=gate_BT)
+            torch.testing.assert_close(
+                actual[:, branches.branch(row)],
+                expected[:, alone.branch(row)],
+                atol=1e-3,
+                rtol=1e-3,
+            )
 
 
 @needs_library

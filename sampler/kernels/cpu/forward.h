@@ -258,8 +258,9 @@ inline void place_heads(const Network& network, const Call& call, int layer, Mem
     for (int row = 0; row < call.num_rows; ++row) {
       const int64_t slot = call.start + row;
       const float* from = network.qkv + (int64_t)row * width + head * head_dim;
-      const float* cosines = network.cosines + slot * half;
-      const float* sines = network.sines + slot * half;
+      const int64_t position = call.places != nullptr ? call.places[row].position : slot;
+      const float* cosines = network.cosines + position * half;
+      const float* sines = network.sines + position * half;
       if (head < shape.num_heads) {
         const int64_t index = (int64_t)(head / heads_per_kv) * call.num_rows * heads_per_kv +
                               (int64_t)row * heads_per_kv + head % heads_per_kv;
@@ -301,14 +302,26 @@ inline void score(
   }
 }
 
-/// Scores to weights in place, zero behind the visible slots up to the tile's end; returns 1 / sum.
-inline float soften(float* scores, float scale, int num_visible, int num_tiles) {
-  const Ints lanes = lane_numbers(), end = splat((int32_t)num_visible);
+/// The slots that a row sees: the first `first` ones and those from `begin` to `end`.
+struct Seen {
+  int first, begin, end;
+  int num_slots() const { return first > end ? first : end; }
+};
+
+/// Scores to weights in place, zero where nothing is seen up to the last tile; returns 1 / sum.
+inline float soften(float* scores, float scale, const Seen& seen, int num_tiles) {
+  const Ints lanes = lane_numbers();
+  const Ints first = splat((int32_t)seen.first), end = splat((int32_t)seen.end);
+  const Ints before = splat((int32_t)seen.begin - 1);
   const Floats nothing = splat(-3e38f), zero = splat(0.0f), scales = splat(scale);
-  const int num_seen = ceil_div(num_visible, TILE);
+  const int num_seen = ceil_div(seen.num_slots(), TILE);
+  const auto is_visible = [&](int tile) {
+    const Ints slots = lanes + splat((int32_t)(tile * TILE));
+    return less(slots, first) | (less(before, slots) & less(slots, end));
+  };
   Floats most = nothing;
   for (int tile = 0; tile < num_seen; ++tile) {
-    const Ints is_seen = less(lanes + splat(tile * TILE), end);
+    const Ints is_seen = is_visible(tile);
     const Floats x = choose(is_seen, load(scores + tile * TILE) * scales, nothing);
     store(scores + tile * TILE, x);
     most = max(most, x);
@@ -316,7 +329,7 @@ inline float soften(float* scores, float scale, int num_visible, int num_tiles) 
   const Floats top = splat(highest(most));
   Floats total = zero;
   for (int tile = 0; tile < num_seen; ++tile) {
-    const Ints is_seen = less(lanes + splat(tile * TILE), end);
+    const Ints is_seen = is_visible(tile);
     const Floats weight =
         choose(is_seen, exponential(load(scores + tile * TILE) - top), zero);
     store(scores + tile * TILE, weight);
@@ -393,17 +406,23 @@ inline void attend(
   const int64_t stride = network.num_slots;
   float* scores = network.scores + (int64_t)member.thread() * MAX_QUERIES * stride;
   const float root = __builtin_sqrtf((float)head_dim);
-  const auto visible = [&](int query) {
+  const auto seen = [&](int query) -> Seen {
     const int row = rows.first + query / heads_per_kv;
-    const int num_seen = call.is_canvas ? (row == 0 ? 1 : call.num_rows) : row + 1;
-    return call.start + num_seen;
+    if (call.places == nullptr) return {call.start + row + 1, 0, 0};
+    const Place& place = call.places[row];
+    const int offset = place.end > place.begin ? call.start : 0;
+    return {call.start + place.first, offset + place.begin, offset + place.end};
   };
   share(member, num_units * num_kv_heads, 1, [&](int unit) {
     const int kv_head = unit % num_kv_heads;
     // The last rows of a causal call see most: they come first, so that threads end together.
     const int first = (num_units - 1 - unit / num_kv_heads) * width;
     const int count = num_queries - first < width ? num_queries - first : width;
-    const int num_slots = visible(first + count - 1);
+    int num_slots = 0;
+    for (int i = 0; i < count; ++i) {
+      const int needed = seen(first + i).num_slots();
+      num_slots = needed > num_slots ? needed : num_slots;
+    }
     const int num_tiles = ceil_div(num_slots, TILE);
     const int64_t place = (int64_t)layer * num_kv_heads + kv_head;
     const int64_t index =
@@ -433,7 +452,7 @@ inline void attend(
     for (int i = 0; i < count; ++i) {
       const int query = first + i, head = kv_head * heads_per_kv + query % heads_per_kv;
       inverses[i] = soften(
-          scores + i * stride, network.query_scales[index + i] / root, visible(query), num_tiles);
+          scores + i * stride, network.query_scales[index + i] / root, seen(query), num_tiles);
       to[i] = network.attended +
               ((int64_t)(query / heads_per_kv) * shape.num_heads + head) * head_dim;
     }

@@ -74,6 +74,8 @@ ELEMENTWISE(Floats, *)
 ELEMENTWISE(Floats, /)
 ELEMENTWISE(Ints, +)
 ELEMENTWISE(Ints, -)
+ELEMENTWISE(Ints, &)
+ELEMENTWISE(Ints, |)
 #undef ELEMENTWISE
 
 ALWAYS_INLINE Floats max(const Floats& a, const Floats& b) {

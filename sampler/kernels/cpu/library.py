@@ -9,7 +9,7 @@ import functools
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-ABI = 1
+ABI = 2
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -51,9 +51,9 @@ class Call(ctypes.Structure):
     _fields_ = (
         ("ids", c_void_p),
         ("gate", c_void_p),
+        ("places", c_void_p),
         ("num_rows", c_int32),
         ("start", c_int32),
-        ("is_canvas", c_int32),
         ("first_row", c_int32),
         ("end_row", c_int32),
         ("cache", Cache),

@@ -12,6 +12,7 @@ import ctypes
 import os
 import weakref
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from model.adapter import Adapter, LowRank
 from model.config import ModelConfig
+from model.masks import Branches
 from model.network import Transformer, rotary_table
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.library import (
@@ -34,6 +36,8 @@ from sampler.kernels.cpu.library import (
 
 TILE, PANEL = 16, 32
 """Of network.h."""
+Visible = Literal["causal", "canvas"] | Branches
+"""What the rows of a call see, see `model.masks.Attention`."""
 PATH_VARIABLE = "SEED_LSP_CPU_PATH"
 """Environment variable that forces a code path: avx512, avx2 or portable."""
 
@@ -148,7 +152,7 @@ class NativeModel:
         *,
         cache: NativeCache | None = None,
         start: int = 0,
-        attention: str = "causal",
+        attention: Visible = "causal",
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
     ) -> Tensor:
@@ -164,7 +168,7 @@ class NativeModel:
         *,
         cache: NativeCache | None = None,
         start: int = 0,
-        attention: str = "causal",
+        attention: Visible = "causal",
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
     ) -> Judgment:
@@ -181,7 +185,7 @@ class NativeModel:
         ids_BT: Tensor,
         cache: NativeCache | None,
         start: int,
-        attention: str,
+        attention: Visible,
         gate_BT: Tensor | None,
         rows: slice | None,
         *,
@@ -191,7 +195,6 @@ class NativeModel:
     ) -> None:
         batch_size, num_rows = ids_BT.shape
         assert batch_size == 1, "the native kernels run one sequence at a time"
-        assert attention in ("causal", "canvas")
         assert cache is not None or start == 0, "without a cache there is nothing before row 0"
         end = start + num_rows
         if end > self.config.max_positions:
@@ -201,6 +204,7 @@ class NativeModel:
             )
         cache = cache or self.allocate(end)
         assert end <= cache.num_positions, "the cache has no slot for the last rows"
+        places_T4 = _places(attention, start, num_rows)
         taken = range(num_rows)[rows or slice(None)]
         assert taken.step == 1, "rows with logits are one after the other"
         ids_T = ids_BT[0].to(torch.int64).contiguous()
@@ -209,9 +213,9 @@ class NativeModel:
         call = Call(
             ids_T.data_ptr(),
             None if gate_T is None else gate_T.data_ptr(),
+            None if places_T4 is None else places_T4.data_ptr(),
             num_rows,
             start,
-            int(attention == "canvas"),
             taken.start if taken else 0,
             taken.stop if taken else 0,
             Cache(
@@ -274,6 +278,20 @@ class NativeModel:
         vector = vector.detach().float().contiguous()
         kind = VECTORS.index(name)
         self._library.seed_set_vector(self._handle, layer, kind, vector.data_ptr(), vector.numel())
+
+
+def _places(attention: Visible, start: int, num_rows: int) -> Tensor | None:
+    """`Place` of network.h for each row, (T, 4) int32; None for a causal call."""
+    if attention == "causal":
+        return None
+    if isinstance(attention, Branches):
+        assert attention.num_rows == num_rows
+        positions, spans = attention.positions(), attention.spans()
+    else:
+        positions = list(range(num_rows))
+        spans = [(1, 0, 0)] + [(num_rows, 0, 0)] * (num_rows - 1)
+    places = [(start + at, *span) for at, span in zip(positions, spans, strict=True)]
+    return torch.tensor(places, dtype=torch.int32)
 
 
 def check_shape(config: ModelConfig) -> None:

@@ -97,11 +97,18 @@ struct Cache {
   int32_t num_slots;   // a multiple of 16
 };
 
+/// Where a row stands and which rows of its own call it sees: the first `first` ones and those from
+/// `begin` to `end`. It sees everything before the call, too.
+struct Place {
+  int32_t position, first, begin, end;
+};
+
 /// One forward; see `forward` in library.h.
 struct Call {
   const int64_t* ids;
   const uint8_t* gate;  // one byte a row, or null
-  int32_t num_rows, start, is_canvas, first_row, end_row;
+  const Place* places;  // [row], or null: a causal call
+  int32_t num_rows, start, first_row, end_row;
   Cache cache;
   float* logits;        // [row][vocab_size], or null
   int32_t* best;        // [row]: most likely id, or null
