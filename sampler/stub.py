@@ -81,7 +81,7 @@ class Stub:
 
     async def run(self, path: Path, idle_exit_s: float) -> int:
         """Serve until shut down or idle; the exit code is 1 if loading was to fail."""
-        self._record("started", pid=os.getpid(), folder=str(Path.cwd()))
+        self.record("started", pid=os.getpid(), folder=str(Path.cwd()))
         server = await asyncio.start_unix_server(self._talk, path)
         await asyncio.sleep(self._script.load_ms / 1000)
         if self._script.is_load_crash:
@@ -116,9 +116,8 @@ class Stub:
         if isinstance(message, Hello):
             writer.write(encode(self._status))
         elif isinstance(message, Complete):
-            answers = self._script.answers
-            answer = answers[min(self._num_recorded("Complete"), len(answers) - 1)]
-            self._record(
+            answer = self.choose(message)
+            self.record(
                 "Complete",
                 request_id=message.request_id,
                 document=message.document,
@@ -128,11 +127,17 @@ class Stub:
             task = asyncio.create_task(self._answer(writer, message.request_id, answer))
             self._answering[writer, message.request_id] = task
         elif isinstance(message, Cancel):
-            self._record("Cancel", request_id=message.request_id)
+            self.record("Cancel", request_id=message.request_id)
             if (writer, message.request_id) in self._answering:
                 self._answering[writer, message.request_id].cancel()
         elif isinstance(message, Shutdown):
             self._is_over.set()
+
+    def choose(self, request: Complete) -> Answer:
+        """What a request gets: the script's answers in turn. An engine that reads the request to
+        decide overrides this."""
+        answers = self._script.answers
+        return answers[min(self._num_recorded("Complete"), len(answers) - 1)]
 
     async def _answer(self, writer: asyncio.StreamWriter, request_id: str, answer: Answer) -> None:
         num_sent = 0
@@ -149,7 +154,7 @@ class Stub:
                 end = Failed(answer.failure, request_id)
             writer.write(encode(end))
         except asyncio.CancelledError:
-            self._record("cancelled", request_id=request_id, num_sent=num_sent)
+            self.record("cancelled", request_id=request_id, num_sent=num_sent)
         finally:
             del self._answering[writer, request_id]
 
@@ -158,7 +163,8 @@ class Stub:
         for writer in self._writers:
             writer.write(encode(status))
 
-    def _record(self, kind: str, **fields: object) -> None:
+    def record(self, kind: str, **fields: object) -> None:
+        """Write down that something happened, for the test to read."""
         with Path(self._script.record).open("a") as file:
             file.write(json.dumps({"type": kind, **fields}) + "\n")
 
@@ -167,7 +173,7 @@ class Stub:
         return sum(json.loads(line)["type"] == kind for line in lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, engine: type[Stub] = Stub) -> int:
     """Serve the script; unknown flags are those of the real engine."""
     parser = argparse.ArgumentParser(prog="sampler.stub", description=__doc__)
     parser.add_argument("--script", type=Path, required=True)
@@ -176,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, _ = parser.parse_known_args(argv)
 
     async def run() -> int:
-        return await Stub(arguments.script).run(arguments.socket, arguments.idle_exit)
+        return await engine(arguments.script).run(arguments.socket, arguments.idle_exit)
 
     os.umask(0o177)  # the socket is for this user alone
     try:
