@@ -16,7 +16,8 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from lsp_server import __version__
-from lsp_server.settings import Problem, Settings, Sources, load, load_with_origins
+from lsp_server.settings import Problem, Settings
+from lsp_server.sources import Sources, load, load_with_origins
 
 EXIT_FAILED = 1
 """The engine, or a check, failed."""
@@ -165,6 +166,24 @@ def show(
     else:
         terminal.show_settings(settings, origins)
         _warn(problems)
+    return 0
+
+
+@config_app.command
+def schema() -> int:
+    """Print a JSON schema of `config.toml` and `seed-lsp.toml`."""
+    from lsp_server.schema import schema_text
+
+    sys.stdout.write(schema_text())
+    return 0
+
+
+@config_app.command
+def reference() -> int:
+    """Print every setting with default, values and meaning, in Markdown."""
+    from lsp_server.schema import reference as reference_text
+
+    sys.stdout.write(reference_text())
     return 0
 
 

@@ -18,7 +18,7 @@ from pygls.lsp.client import LanguageClient
 from pygls.protocol import LanguageServerProtocol, default_converter
 
 from lsp_server import __version__, wire
-from lsp_server.settings import PREFIX, Settings
+from lsp_server.settings import PREFIX, Settings, as_text
 
 SERVER_COMMAND = (sys.executable, "-I", "-m", "lsp_server", "--stdio")
 _MOST_SILENCE_S = 30.0
@@ -162,7 +162,7 @@ async def open_loopback(
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings as variables, which win over all files the server reads."""
     return {
-        PREFIX + name.upper(): str(value)
+        PREFIX + name.upper(): as_text(value)
         for name, value in asdict(settings).items()
         if value is not None
     }

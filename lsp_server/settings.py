@@ -1,24 +1,13 @@
-"""What a person can set, where each value came from, and what was wrong with the rest.
+"""What a person can set, with defaults, bounds and one line of help a key.
 
-Values come from six places; the first that names a key wins: command line, environment
-(`SEED_LSP_*`), editor, project file, user file, default. A bad value is reported as a `Problem` and
-the next place is asked, so settings never stop the server. Knows neither LSP nor how a model is
-loaded: the engine's share leaves as the list of flags of `engine_arguments`.
+One dataclass, from which everything else follows: what `sources` reads and checks, the schema and
+the reference of `schema`, and the flags of the engine process. Knows neither where values come from
+nor what they are used for.
 """
 
-import difflib
-import os
-import re
-import sys
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, get_type_hints
-
-import cattrs
-from platformdirs import user_config_path
+from typing import Literal
 
 from sampler.messages import Mode
 
@@ -28,11 +17,13 @@ Kernels = Literal["auto", "native", "torch"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 PREFIX = "SEED_LSP_"
-PROJECT_FILE = "seed-lsp.toml"
-NOT_SETTINGS = frozenset({"CACHE"})
-"""Environment names with our prefix that other modules read."""
+"""How the names of environment variables begin."""
 TRUSTED_ONLY = frozenset({"model", "adapter", "offline", "log_file"})
 """What a project file cannot set: a cloned repository chooses neither files nor the network."""
+ENGINE_KEYS = frozenset(
+    {"model", "adapter", "device", "dtype", "kernels", "threads", "block_size", "offline"}
+)
+"""What `engine_arguments` depends on: when one of these changes, the engine is started anew."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +32,32 @@ class Settings:
 
     model: str = field(
         default="qwen2.5-coder-0.5b",
-        metadata={"help": "weights: a known name, a hub id, a .gguf file or a folder"},
+        metadata={
+            "help": (
+                "weights: a known name, a hub id (`owner/name`, "
+                "`owner/name:file.gguf`), a `.gguf` file or a folder of safetensors"
+            )
+        },
     )
     adapter: str = field(
         default="auto",
-        metadata={"help": "auto: the adapter that comes with the model; none; or a file"},
+        metadata={"help": "`auto`: the adapter that comes with the model; `none`; or a file"},
     )
     device: str = field(
         default="auto", metadata={"help": "auto, cpu or cuda", "pattern": "auto|cpu|cuda"}
     )
     dtype: DType = field(default="auto", metadata={"help": "number format of the weights"})
-    kernels: Kernels = field(default="auto", metadata={"help": "what computes on a CPU"})
+    kernels: Kernels = field(
+        default="auto",
+        metadata={
+            "help": (
+                "what computes on a CPU: `native` is our own int8 code, `torch` "
+                "PyTorch; `auto` is `native` where it is built and no `dtype` is named"
+            )
+        },
+    )
     threads: int | None = field(
-        default=None, metadata={"help": "CPU threads of the engine", "minimum": 1}
+        default=None, metadata={"help": "CPU threads of the engine; by default all", "minimum": 1}
     )
     block_size: int | None = field(
         default=None,
@@ -63,8 +67,19 @@ class Settings:
             "maximum": 64,
         },
     )
-    mode: Mode = field(default="exact", metadata={"help": "how drafts are accepted"})
-    layout: Layout = field(default="spm", metadata={"help": "order of prefix and suffix"})
+    mode: Mode = field(
+        default="exact",
+        metadata={
+            "help": (
+                "how drafts are accepted: `exact` is the plain model's text, `balanced` "
+                "what it finds nearly as likely, `fast` trusts the drafts, `ar` drafts "
+                "nothing"
+            )
+        },
+    )
+    layout: Layout = field(
+        default="spm", metadata={"help": "order of prefix and suffix in the prompt"}
+    )
     max_new_tokens: int = field(
         default=128, metadata={"help": "longest completion in tokens", "minimum": 1}
     )
@@ -75,13 +90,32 @@ class Settings:
         default=None, metadata={"help": "time after which the best text so far is used"}
     )
     first_paint_ms: float = field(
-        default=250, metadata={"help": "time after which an editor gets a first answer"}
+        default=250,
+        metadata={
+            "help": "time after which a client that shows text as it grows gets a first answer"
+        },
     )
     offline: bool = field(default=False, metadata={"help": "never use the network"})
-    log_level: LogLevel = field(default="warning", metadata={"help": "least level that is logged"})
+    log_level: LogLevel = field(
+        default="warning",
+        metadata={"help": "least level that is logged; logs never hold your code"},
+    )
     log_file: str | None = field(default=None, metadata={"help": "file that receives the log"})
     max_file_bytes: int = field(
         default=2_000_000, metadata={"help": "larger files get no completions", "minimum": 1}
+    )
+    completion_items: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "offer completions as items of the popup menu (`textDocument/completion`) to a "
+                "client that has no inline completion"
+            )
+        },
+    )
+    stats: bool = field(
+        default=True,
+        metadata={"help": "count on this machine what is shown and accepted: `seed-lsp stats`"},
     )
 
 
@@ -97,53 +131,11 @@ class Problem:
         return f"{self.source}: {self.message}"
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where settings are read from. Texts from a shell are parsed, values from a file are checked.
-
-    Attributes:
-        command_line: option name to its text or value; None means not given.
-        environment: usually `os.environ`; only names that start with `SEED_LSP_` count.
-        editor: the editor's settings as they came over the wire, or a table with a `seed-lsp`
-            section of them.
-        project_folder: where the search for a project file starts, upwards.
-        config_file: read instead of the user file, e.g. `--config`.
-    """
-
-    command_line: Mapping[str, object] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(os.environ))
-    editor: object = None
-    project_folder: Path | None = None
-    config_file: Path | None = None
-
-
-def load(sources: Sources | None = None) -> tuple[Settings, list[Problem]]:
-    """The settings that hold now, and what had to be ignored. Never raises on bad input."""
-    settings, _, problems = load_with_origins(sources)
-    return settings, problems
-
-
-def load_with_origins(
-    sources: Sources | None = None,
-) -> tuple[Settings, dict[str, str], list[Problem]]:
-    """Like `load`, plus the source of each key, e.g. `{"mode": "environment", ...}`."""
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = dict.fromkeys(_KEYS, "default")
-    problems: list[Problem] = []
-    for source, table in _tables(sources or Sources(), problems):
-        for given, raw in table.items():
-            if raw is None:  # how editors say "not set"
-                continue
-            key = _key(str(given))
-            try:
-                _check_key(key, str(given), is_project=source.startswith("project"))
-                value = _parse(key, raw)
-            except ValueError as error:
-                problems.append(Problem(source, key, str(error)))
-                continue
-            if origins[key] == "default":
-                values[key], origins[key] = value, source
-    return replace(Settings(), **values), origins, problems
+def as_text(value: object) -> str:
+    """A setting's value as a shell or an environment variable gives it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def engine_arguments(settings: Settings) -> list[str]:
@@ -162,160 +154,6 @@ def engine_arguments(settings: Settings) -> list[str]:
     return arguments
 
 
-def user_file() -> Path:
-    """The user's own settings file; it need not exist."""
-    return user_config_path("seed-lsp", appauthor=False) / "config.toml"
-
-
-_KEYS = {item.name: item for item in fields(Settings)}
-_TYPES = get_type_hints(Settings)
-_CHOICES: dict[str, tuple[str, ...]] = {
-    name: kind.__args__
-    for name, kind in _TYPES.items()
-    if getattr(kind, "__origin__", 0) is Literal
-}
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off"}
-
-
-def _tables(
-    sources: Sources, problems: list[Problem]
-) -> Iterator[tuple[str, Mapping[Any, object]]]:
-    """Every place with its table of raw values, strongest first."""
-    yield "command line", sources.command_line
-    environment = {
-        name.removeprefix(PREFIX): value
-        for name, value in sources.environment.items()
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NOT_SETTINGS
-    }
-    yield "environment", environment
-    editor = sources.editor
-    if isinstance(editor, Mapping) and isinstance(editor.get("seed-lsp"), Mapping):
-        editor = editor["seed-lsp"]
-    if isinstance(editor, Mapping):
-        yield "editor", editor
-    elif editor is not None:
-        problems.append(Problem("editor", "", "the section seed-lsp must be a table of settings"))
-    if sources.project_folder is not None:
-        path, table = _project_table(sources.project_folder, problems)
-        yield f"project file {path}", table
-    path = sources.config_file or user_file()
-    if sources.config_file is not None or path.is_file():
-        yield f"user file {path}", _read_toml(path, "user file", problems)
-
-
-def _project_table(folder: Path, problems: list[Problem]) -> tuple[Path, Mapping[str, object]]:
-    """The nearest project settings at or above `folder`, within the repository that holds it."""
-    for candidate in (folder, *folder.parents):
-        own, shared = candidate / PROJECT_FILE, candidate / "pyproject.toml"
-        try:
-            if own.is_file():
-                return own, _read_toml(own, "project file", problems)
-            if shared.is_file():
-                section = _project_section(_read_toml(shared, "project file", problems))
-                if section:
-                    return shared, section
-            if (candidate / ".git").exists():
-                break
-        except PermissionError:
-            break
-    return folder, {}
-
-
-def _read_toml(path: Path, source: str, problems: list[Problem]) -> dict[str, Any]:
-    """The tables of a file; an unreadable or malformed one is a problem and empty."""
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        reason = f"this is not valid TOML and is ignored: {error}"
-    except UnicodeDecodeError:
-        reason = "this is not UTF-8 text and is ignored"
-    except OSError as error:
-        reason = f"it cannot be read: {error.strerror or error}"
-    problems.append(Problem(f"{source} {path}", "", reason))
-    return {}
-
-
-def _project_section(table: Mapping[str, Any]) -> Mapping[str, object]:
-    tool = table.get("tool")
-    section = tool.get("seed-lsp") if isinstance(tool, Mapping) else None
-    return section if isinstance(section, Mapping) else {}
-
-
-def _key(given: str) -> str:
-    """`blockSize`, `block-size` and `BLOCK_SIZE` all name `block_size`."""
-    if not given.isupper():
-        given = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", given)
-    return given.replace("-", "_").lower()
-
-
-def _check_key(key: str, given: str, *, is_project: bool) -> None:
-    """Raise ValueError for a key that does not exist or may not be set there."""
-    if key not in _KEYS:
-        near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
-        advice = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_KEYS)}"
-        raise ValueError(f"unknown setting {given!r} is ignored{advice}")
-    if is_project and key in TRUSTED_ONLY:
-        raise ValueError(
-            f"{key!r} is ignored because a project may not set it; put it into {user_file()}"
-        )
-
-
-def _parse(key: str, raw: object) -> Any:
-    """The checked value of a key; raises ValueError with one sentence."""
-    kind, rules = _TYPES[key], _KEYS[key].metadata
-    if raw == "" and _KEYS[key].default is None:
-        return None
-    if key in _CHOICES:
-        text = str(raw).lower()
-        if text not in _CHOICES[key]:
-            near = difflib.get_close_matches(text, _CHOICES[key], n=1)
-            advice = f"; did you mean {near[0]!r}?" if near else ""
-            expected = ", ".join(_CHOICES[key])
-            raise ValueError(f"{key!r} must be one of {expected}, not {raw!r}{advice}")
-        return text
-    if kind is bool:
-        return _parse_bool(key, raw)
-    is_text = kind in (str, str | None)
-    if isinstance(raw, bool) or (is_text and not isinstance(raw, str)):
-        raise ValueError(f"{key!r} must be {_describe(kind)}, not {raw!r}")
-    try:
-        value = _converter.structure(raw, kind)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{key!r} must be {_describe(kind)}, not {raw!r}") from error
-    if isinstance(raw, float) and value != raw:
-        raise ValueError(f"{key!r} must be {_describe(kind)}, not {raw!r}")
-    return _check_bounds(key, value, rules)
-
-
-def _parse_bool(key: str, raw: object) -> bool:
-    text = str(raw).lower()
-    if text not in _TRUE | _FALSE:
-        raise ValueError(f"{key!r} must be true or false, not {raw!r}")
-    return text in _TRUE
-
-
-def _check_bounds(key: str, value: Any, rules: Mapping[str, Any]) -> Any:
-    if isinstance(value, str):
-        if not value.strip():
-            raise ValueError(f"{key!r} must not be empty")
-        if "pattern" in rules and not re.fullmatch(rules["pattern"], value):
-            raise ValueError(f"{key!r} must be {rules['help']}, not {value!r}")
-        return value
-    least = rules.get("minimum", 0)
-    most = rules.get("maximum", sys.float_info.max)
-    if not least <= value <= most:
-        bounds = f"at least {least}" if "maximum" not in rules else f"between {least} and {most}"
-        raise ValueError(f"{key!r} must be {bounds}, not {value}")
-    return value
-
-
-def _describe(kind: Any) -> str:
-    names = {str: "a text", int: "a whole number", float: "a number"}
-    return next(text for plain, text in names.items() if kind in (plain, plain | None))
-
-
 def _absolute(spec: str) -> str:
     """A spec that names something on disk, as an absolute path; anything else unchanged."""
     try:
@@ -325,12 +163,4 @@ def _absolute(spec: str) -> str:
         return spec
 
 
-_converter = cattrs.Converter()
-_converter.register_structure_hook(
-    int | None, lambda value, _: None if value is None else int(value)
-)
-_converter.register_structure_hook(
-    float | None, lambda value, _: None if value is None else float(value)
-)
-
-assert all(item.default is not MISSING for item in _KEYS.values()), "every setting has a default"
+assert all(item.default is not MISSING for item in fields(Settings)), "every setting has a default"

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 import lsp_server
 from lsp_server import cli
-from lsp_server.settings import Settings
 from training import cli as training_cli
 
 ROOT = Path(__file__).parents[2]
@@ -62,15 +60,6 @@ def test_readme_commands_exist(line: str) -> None:
 def test_readme_neovim_block_is_six_lines() -> None:
     (block,) = re.findall(r"^```lua\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     assert len(block.splitlines()) == 6
-
-
-def test_readme_lists_every_setting_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` ¹? ?\| (.*?) \|", README, flags=re.MULTILINE))
-    assert list(rows) == [item.name for item in fields(Settings)]
-    for item in fields(Settings):
-        if item.default is not None:
-            expected = str(item.default).lower() if item.type is bool else str(item.default)
-            assert rows[item.name] == f"`{expected}`"
 
 
 def test_readme_file_tree_is_true() -> None:

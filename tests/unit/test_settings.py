@@ -1,6 +1,6 @@
 """Settings: who wins, what is refused and how that is said."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.settings import (
-    TRUSTED_ONLY,
-    Settings,
-    Sources,
-    engine_arguments,
-    load,
-    load_with_origins,
-    user_file,
-)
+from lsp_server.settings import ENGINE_KEYS, TRUSTED_ONLY, Settings, engine_arguments
+from lsp_server.sources import Sources, fingerprint, load, load_with_origins, user_file
 
 
 def sources(tmp_path: Path, **tables: Any) -> Sources:
@@ -200,3 +193,31 @@ def test_engine_arguments_are_only_what_is_set(tmp_path: Path, monkeypatch: Any)
     assert "--threads" not in engine_arguments(Settings())
     assert engine_arguments(Settings(model="~nobody/\0"))[1] == "~nobody/\0"
     assert engine_arguments(Settings())[:2] == ["--model", "qwen2.5-coder-0.5b"]
+
+
+OTHER_VALUES: dict[str, Any] = {"mode": "fast", "layout": "psm", "kernels": "torch"}
+
+
+@pytest.mark.parametrize("item", fields(Settings), ids=lambda item: item.name)
+def test_the_engine_depends_on_the_engine_keys_alone(item: Any) -> None:
+    value = OTHER_VALUES.get(item.name)
+    if value is None:
+        value = not item.default if isinstance(item.default, bool) else 7
+    if isinstance(item.default, str) and not isinstance(value, str):
+        value = "other"
+    changed = engine_arguments(replace(Settings(), **{item.name: value}))
+    assert (changed != engine_arguments(Settings())) == (item.name in ENGINE_KEYS)
+
+
+def test_fingerprint_changes_with_each_file_that_counts(tmp_path: Path) -> None:
+    given_sources = sources(tmp_path, project="max_lines = 5", user="max_lines = 6")
+    assert given_sources.project_folder is not None
+    before = fingerprint(given_sources)
+    assert fingerprint(given_sources) == before
+    (given_sources.project_folder / "seed-lsp.toml").write_text("max_lines = 55")
+    after = fingerprint(given_sources)
+    assert after != before
+    user_file().unlink()
+    assert fingerprint(given_sources) != after
+    (tmp_path / "pyproject.toml").write_text("")
+    assert fingerprint(given_sources)[1:] != after[1:]
