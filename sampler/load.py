@@ -110,6 +110,11 @@ def open_engine(
     return Engine(runner, vocabulary, Tokenizer(vocabulary), settings)
 
 
+def describe_kernels(network: Transformer | NativeModel) -> str:
+    """What computes, in words, e.g. `native avx512`."""
+    return f"native {network.path}" if isinstance(network, NativeModel) else "torch"
+
+
 def _suits_native(config: ModelConfig) -> bool:
     try:
         check_shape(config)

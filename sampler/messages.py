@@ -18,7 +18,7 @@ import cattrs
 
 from model.format.plan import HolePlan
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 Mode = Literal["ar", "exact", "balanced", "fast"]
@@ -65,8 +65,16 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Ping:
+    """Ask for a `Pong`, which comes at once whatever the device is doing."""
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """End the engine process."""
+
+    only_if_alone: bool = False
+    """Not if another client is connected."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,17 @@ class Ready:
     device: str
     has_adapter: bool
     pid: int
+    kernels: str = ""
+    """What computes, e.g. `native avx512` or `torch`."""
     protocol: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The engine process lives."""
+
+    step_s: float | None = None
+    """Seconds that the device has been at its present step; None if it is idle."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +149,15 @@ class Failed:
     request_id: str | None = None
 
 
-Command = Hello | Complete | Cancel | Shutdown
-Event = Loading | Ready | BlockCommitted | Finished | Failed
+Command = Hello | Complete | Cancel | Ping | Shutdown
+Event = Loading | Ready | Pong | BlockCommitted | Finished | Failed
 Message = Command | Event
 
 _TYPES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (
-        Hello, Complete, Cancel, Shutdown, Loading, Ready, BlockCommitted, Finished, Failed,
+        Hello, Complete, Cancel, Ping, Shutdown,
+        Loading, Ready, Pong, BlockCommitted, Finished, Failed,
     )
 }  # fmt: skip
 _LENGTH = struct.Struct(">I")

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from sampler.messages import (
     FrameError,
     Hello,
     Loading,
+    Ping,
+    Pong,
     Ready,
     Shutdown,
     encode,
@@ -74,6 +77,8 @@ class Server:
 
     def __init__(self, path: Path) -> None:
         self.inbox: queue.SimpleQueue[tuple[int, Command | _Gone]] = queue.SimpleQueue()
+        self.step_started: float | None = None
+        """When the device began its present step, by `time.monotonic`; None while it is idle."""
         self._status: Loading | Ready | Failed = Loading("starting")
         self._clients: dict[int, _Client] = {}
         self._lock = threading.Lock()
@@ -147,10 +152,16 @@ class Server:
                 client.has_greeted = True
                 status = self._status
             client.send(status)
+        elif isinstance(message, Ping):
+            client.send(self._pong())
         elif isinstance(message, Complete | Cancel | Shutdown):
             self.inbox.put((client.id, message))
         else:
             raise FrameError(f"{type(message).__name__} is not for an engine")
+
+    def _pong(self) -> Pong:
+        started = self.step_started
+        return Pong(None if started is None else time.monotonic() - started)
 
 
 def run(server: Server, engine: "Engine", idle_exit_s: float) -> None:
@@ -170,9 +181,14 @@ def run(server: Server, engine: "Engine", idle_exit_s: float) -> None:
                 break
             wait = False
             if isinstance(command, Shutdown):
-                return
+                if server.num_clients <= 1 or not command.only_if_alone:
+                    return
+                continue
             _apply(server, engine, client_id, command)
-        _deliver(server, engine.step())
+        server.step_started = time.monotonic()
+        events = engine.step()
+        server.step_started = None
+        _deliver(server, events)
 
 
 def _apply(server: Server, engine: "Engine", client_id: int, command: Command | _Gone) -> None:
@@ -212,7 +228,7 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
 
     path = resolve(arguments.model, offline=arguments.offline, report=report)
     server.announce(Loading("loading PyTorch"))
-    from sampler.load import choose_device, choose_kernels, open_engine
+    from sampler.load import choose_device, choose_kernels, describe_kernels, open_engine
 
     device, dtype = choose_device(arguments.device, arguments.dtype, arguments.threads)
     server.announce(Loading(f"reading {path.name}"))
@@ -230,6 +246,7 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
         device=str(device),
         has_adapter=engine.runner.model.adapter is not None,
         pid=os.getpid(),
+        kernels=describe_kernels(engine.runner.model),
     )
 
 

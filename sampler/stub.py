@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from sampler.messages import (
     FrameDecoder,
     Hello,
     Loading,
+    Ping,
+    Pong,
     Ready,
     Shutdown,
     Stop,
@@ -45,6 +48,10 @@ class Answer:
     """Sent in place of `Finished`."""
     is_crash: bool = False
     """The process dies in place of `Finished`."""
+    is_frozen: bool = False
+    """The process stops, and does nothing ever after, in place of `Finished`."""
+    step_s: float | None = None
+    """What a `Ping` is answered while this is the last answer."""
 
     def delay_s(self, block_index: int) -> float:
         """Seconds before a block, or before the end if the index is past the last block."""
@@ -74,6 +81,7 @@ class Stub:
         self._writers: set[asyncio.StreamWriter] = set()
         self._answering: dict[tuple[asyncio.StreamWriter, str], asyncio.Task[None]] = {}
         self._is_over = asyncio.Event()
+        self._step_s: float | None = None
 
     @property
     def _script(self) -> Script:
@@ -117,6 +125,7 @@ class Stub:
             writer.write(encode(self._status))
         elif isinstance(message, Complete):
             answer = self.choose(message)
+            self._step_s = answer.step_s
             self.record(
                 "Complete",
                 request_id=message.request_id,
@@ -130,8 +139,13 @@ class Stub:
             self.record("Cancel", request_id=message.request_id)
             if (writer, message.request_id) in self._answering:
                 self._answering[writer, message.request_id].cancel()
+        elif isinstance(message, Ping):
+            self.record("Ping")
+            writer.write(encode(Pong(self._step_s)))
         elif isinstance(message, Shutdown):
-            self._is_over.set()
+            self.record("Shutdown", only_if_alone=message.only_if_alone)
+            if len(self._writers) <= 1 or not message.only_if_alone:
+                self._is_over.set()
 
     def choose(self, request: Complete) -> Answer:
         """What a request gets: the script's answers in turn. An engine that reads the request to
@@ -149,6 +163,8 @@ class Stub:
             await asyncio.sleep(answer.delay_s(num_sent))
             if answer.is_crash:
                 os._exit(70)
+            if answer.is_frozen:
+                os.kill(os.getpid(), signal.SIGSTOP)
             end: Event = Finished(request_id, "".join(answer.blocks), answer.stop)
             if answer.failure is not None:
                 end = Failed(answer.failure, request_id)
