@@ -17,6 +17,7 @@ from typing import Any, Literal
 import cattrs
 
 from model.format.plan import HolePlan
+from sampler.profile import Choice, Profile
 
 PROTOCOL_VERSION = 2
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -70,6 +71,15 @@ class Ping:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """Measure this machine, whatever is known of it: `Tuning` again and again, at last `Tuned`."""
+
+    request_id: str
+    is_question: bool = False
+    """Nothing is measured, only told."""
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """End the engine process."""
 
@@ -107,6 +117,25 @@ class Pong:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How far the measurement is: `fraction` in [0, 1], or None while it has to wait."""
+
+    request_id: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What is known of this machine and how it is used; all None if nothing was measured yet."""
+
+    request_id: str
+    profile: Profile | None = None
+    choice: Choice | None = None
+    path: str | None = None
+    """The file that keeps the profile; None also where nothing can be written."""
+
+
+@dataclass(frozen=True)
 class Stats:
     """What one request cost. Token counts, forwards of the network, milliseconds since arrival."""
 
@@ -129,6 +158,8 @@ class BlockCommitted:
 
     request_id: str
     text: str
+    confidence: float = 1.0
+    """Lowest probability that the model gave a token of the first line so far."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +180,15 @@ class Failed:
     request_id: str | None = None
 
 
-Command = Hello | Complete | Cancel | Ping | Shutdown
-Event = Loading | Ready | Pong | BlockCommitted | Finished | Failed
+Command = Hello | Complete | Cancel | Ping | Tune | Shutdown
+Event = Loading | Ready | Pong | Tuning | Tuned | BlockCommitted | Finished | Failed
 Message = Command | Event
 
 _TYPES: dict[str, type[Message]] = {
     cls.__name__: cls
     for cls in (
-        Hello, Complete, Cancel, Ping, Shutdown,
-        Loading, Ready, Pong, BlockCommitted, Finished, Failed,
+        Hello, Complete, Cancel, Ping, Tune, Shutdown,
+        Loading, Ready, Pong, Tuning, Tuned, BlockCommitted, Finished, Failed,
     )
 }  # fmt: skip
 _LENGTH = struct.Struct(">I")

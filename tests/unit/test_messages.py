@@ -18,10 +18,24 @@ from sampler.messages import (
     Ready,
     Shutdown,
     Stats,
+    Tune,
+    Tuned,
+    Tuning,
     decode,
     encode,
 )
+from sampler.profile import Choice, Profile, Target
 
+PROFILE = Profile(
+    Target("AMD EPYC", 2, 2, None, "native avx512", "model.gguf 1", "none"),
+    measured_at="2026-11-21T12:00:00+00:00",
+    measured_s=12.5,
+    threads=2,
+    costs_ms=((1, 18.0), (64, 110.5)),
+    prefill_ms=((64, 70.25),),
+    acceptance=(0.5, 0.25),
+)
+CHOICE = Choice("exact", 64, (3, 2), 1.9, 80.5, 55.0)
 PLAN = HolePlan("python", "block", 12, "    ", "", "", "return x", "({", (False, True))
 MESSAGES = [
     Hello("test"),
@@ -39,6 +53,10 @@ MESSAGES = [
     BlockCommitted("1", "return 'é'"),
     Finished("1", "x", "line", Stats(tokens=3, first_block_ms=1.5)),
     Failed("no weights"),
+    Tune("1", is_question=True),
+    Tuning("1", 0.5),
+    Tuned("1"),
+    Tuned("1", PROFILE, CHOICE, "/home/profile.json"),
 ]
 
 
