@@ -57,7 +57,6 @@ def reveal(
     Returns (position, token, confidence) of each slot revealed.
     """
     tokens_L, confidence_L = judgment.tokens_L, judgment.confidence_L
-    assert confidence_L is not None
     is_masked_L = canvas.is_masked_L[1:]
     if is_last:
         is_revealed_L = is_masked_L.clone()

@@ -1,12 +1,12 @@
 """The reference sampler: block diffusion with AR verification, uncached, one file to read.
 
 Every forward runs over the whole sequence; nothing is reused. The engine must give the same tokens
-(tests/parity). Never optimised. Knows no requests, text, time or cache.
+(tests/property). Never optimised. Knows no requests, text, time or cache.
 
 The method (docs/sampler.md): clean context is causal, the active block is bidirectional but for its
 settled first row (NBDiff 2512.06776); row p predicts token p + 1; the adapter acts on MASK rows
-only (gated LoRA, 2507.11851); the commit forward is causal, base only, and its logits judge the
-draft from left to right (TiDAR 2511.08923).
+only (gated LoRA, 2507.11851); causal rows of the base judge drafts from left to right, in the same
+forward that drafts what follows (TiDAR 2511.08923).
 
 Shape suffixes: B batch (1), T sequence, L canvas, V vocabulary.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from model.format.healing import Continuations
+from model.masks import Branches
 from model.network import Transformer
 from sampler.canvas import Canvas, reveal
 from sampler.judgment import Judgment
@@ -73,61 +74,112 @@ def generate(
     """Continue `context` by at most `max_new_tokens` tokens.
 
     Args:
-        model: network whose adapter drafts; without one, or in mode `ar`, a block is one token.
+        model: network whose adapter drafts; without one, or in mode `ar`, nothing is drafted.
         context: token ids, at least one.
-        mode: how drafts are accepted, see `sampler.policy.num_accepted`.
+        mode: how drafts are accepted, see `sampler.policy.num_accepted`; `fast` denoises blocks in
+            steps, the others draft in the forward that verifies the drafts before.
         block_size: slots of a canvas, the settled first one included.
         max_new_tokens: upper bound of the result's length.
         end_ids: ids that end generation; the first one met is the last token returned.
-        policy: which slots a denoising step reveals.
-        max_steps: denoising steps per block; the last one reveals whatever is still masked.
+        policy: which slots a denoising step of mode `fast` reveals.
+        max_steps: of them, per block; the last one reveals whatever is still masked.
         delta: acceptance ratio of mode `balanced`.
         required: bytes that the first tokens have to spell (token healing), one token a forward.
         continuations: which tokens go on in a given way; needed if something is required.
     """
-    policy = policy or UnmaskPolicy()
-    result = Generated()
-    committed = list(context)
-    device = next(model.parameters()).device
-    has_drafts = model.adapter is not None and mode != "ar"
-
-    logits_V = model(torch.tensor([committed], device=device))[0, -1]
+    state = _State(list(context), max_new_tokens, end_ids)
+    num_masks = block_size - 1 if model.adapter is not None and mode != "ar" else 0
+    drafts: list[int] = []
     while True:
-        first = int(logits_V.argmax())
-        num_slots = min(block_size if has_drafts else 1, max_new_tokens - len(result.tokens))
-        if required:
+        # Chain and branches: the drafts behind the last settled token, judged left to right, and
+        # behind each of them what may follow if it is the last right one.
+        chain = [state.committed[-1], *drafts]
+        branches = Branches((num_masks,) * len(chain))
+        logits_LV = _forward(model, state.committed[:-1], chain, branches)
+        state.result.num_forwards += 1
+        accepted = num_accepted(
+            mode if num_masks else "exact",
+            torch.tensor(drafts, dtype=torch.long, device=logits_LV.device),
+            logits_LV[: len(drafts)],
+            delta,
+        )
+        following_V = logits_LV[accepted]
+        settled = int(following_V.argmax())
+        is_healing = required != b""
+        if is_healing:
             assert continuations is not None
-            ids = torch.from_numpy(continuations.of(required)).to(device)
-            first = int(ids[logits_V[ids].argmax()])
-            required = required[len(continuations.spelling(first)) :]
-            num_slots = 1  # a token that heals is not drafted behind
-        canvas = Canvas.masked(len(committed), first, num_slots, model.config.mask_id, device)
-        context_T = torch.tensor(committed, device=device)
+            ids = torch.from_numpy(continuations.of(required)).to(following_V.device)
+            settled = int(ids[following_V[ids].argmax()])
+            required = required[len(continuations.spelling(settled)) :]
+        if state.has_ended([*drafts[:accepted], settled]):
+            return state.result
+        if mode == "fast" and num_masks and not required:
+            if state.has_ended(_denoise(model, state, block_size, policy, max_steps)):
+                return state.result
+            drafts = []
+        else:
+            drafts = logits_LV[branches.branch(accepted)].argmax(dim=-1).tolist()
+            drafts = [] if is_healing else drafts[: max_new_tokens - len(state.result.tokens)]
 
-        for step in range(max_steps):
-            if not canvas.has_masked:
-                break
-            ids_BT = torch.cat([context_T, canvas.tokens_L])[None]
-            gate_BT = torch.cat([torch.zeros_like(context_T, dtype=torch.bool), canvas.is_masked_L])
-            logits_BTV = model(
-                ids_BT,
-                attention=block_mask(len(committed), num_slots).to(device),
-                gate_BT=gate_BT[None],
-            )
-            result.num_forwards += 1
-            logits_LV = logits_BTV[0, len(committed) : -1]
-            judgment = Judgment(*predict(logits_LV), logits_LV)
-            revealed = reveal(canvas, judgment, policy, is_last=step == max_steps - 1)
-            result.trajectory += [Revealed(step, *entry) for entry in revealed]
 
-        # Commit = verify: one causal forward of the base over context and canvas.
-        logits_BTV = model(torch.cat([context_T, canvas.tokens_L])[None])
-        result.num_forwards += 1
-        logits_LV = logits_BTV[0, len(committed) :]
-        accepted = num_accepted(mode, canvas.tokens_L[1:], logits_LV[:-1], delta)
-        logits_V = logits_LV[accepted]
-        for token in canvas.tokens_L[: accepted + 1].tolist():
-            committed.append(token)
-            result.tokens.append(token)
-            if token in end_ids or len(result.tokens) == max_new_tokens:
-                return result
+@dataclass
+class _State:
+    committed: list[int]
+    max_new_tokens: int
+    end_ids: Set[int]
+    result: Generated = field(default_factory=Generated)
+
+    def has_ended(self, tokens: list[int]) -> bool:
+        """Append tokens; whether one of them was the last."""
+        for token in tokens:
+            self.committed.append(token)
+            self.result.tokens.append(token)
+            if token in self.end_ids or len(self.result.tokens) == self.max_new_tokens:
+                return True
+        return False
+
+
+def _forward(
+    model: Transformer, context: list[int], chain: list[int], branches: Branches
+) -> Tensor:
+    """Logits (L, V) of chain and branches behind `context`."""
+    num_masks = branches.num_rows - len(chain)
+    device = next(model.parameters()).device
+    ids_BT = torch.tensor([context + chain + [model.config.mask_id] * num_masks], device=device)
+    # The context is the head of the chain, with nothing branching off.
+    branches = Branches((0,) * len(context) + branches.sizes)
+    gate_BT = ids_BT == model.config.mask_id
+    logits_BTV: Tensor = model(ids_BT, attention=branches, gate_BT=gate_BT)
+    return logits_BTV[0, len(context) :]
+
+
+def _denoise(
+    model: Transformer,
+    state: _State,
+    block_size: int,
+    policy: UnmaskPolicy | None,
+    max_steps: int,
+) -> list[int]:
+    """A block of mode `fast`: what stands behind the settled token once all slots are revealed."""
+    device = next(model.parameters()).device
+    num_context = len(state.committed) - 1
+    num_slots = min(block_size, state.max_new_tokens - len(state.result.tokens) + 1)
+    first = state.committed[-1]
+    canvas = Canvas.masked(num_context, first, num_slots, model.config.mask_id, device)
+    context_T = torch.tensor(state.committed[:-1], device=device)
+    for step in range(max_steps):
+        if not canvas.has_masked:
+            break
+        ids_BT = torch.cat([context_T, canvas.tokens_L])[None]
+        gate_BT = torch.cat([torch.zeros_like(context_T, dtype=torch.bool), canvas.is_masked_L])
+        logits_BTV = model(
+            ids_BT,
+            attention=block_mask(num_context, num_slots).to(device),
+            gate_BT=gate_BT[None],
+        )
+        state.result.num_forwards += 1
+        logits_LV = logits_BTV[0, num_context:-1]
+        judgment = Judgment(*predict(logits_LV), logits_LV)
+        revealed = reveal(canvas, judgment, policy or UnmaskPolicy(), is_last=step == max_steps - 1)
+        state.result.trajectory += [Revealed(step, *entry) for entry in revealed]
+    return canvas.tokens_L[1:].tolist()

@@ -9,15 +9,29 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """Tokens one after the other, each with the probability that the model gives it there."""
+
+    tokens: list[int]
+    probabilities: list[float]
+
+    def __post_init__(self) -> None:
+        assert len(self.tokens) == len(self.probabilities)
+
+    def __add__(self, other: "Predicted") -> "Predicted":
+        return Predicted(self.tokens + other.tokens, self.probabilities + other.probabilities)
+
+
+@dataclass(frozen=True)
 class Judgment:
-    """The most likely token of each row, and as much beside it as was asked for.
+    """The most likely token of each row and its probability; logits if they were asked for.
 
     Shape suffixes: L rows, V vocabulary.
     """
 
     tokens_L: Tensor
     """int64; the first of equally likely ones."""
-    confidence_L: Tensor | None = None
+    confidence_L: Tensor
     """Probability of that token, float32."""
     logits_LV: Tensor | None = None
 
@@ -26,3 +40,7 @@ class Judgment:
         """The logits (L, V), which must have been asked for."""
         assert self.logits_LV is not None, "this forward was not asked for logits"
         return self.logits_LV
+
+    def predicted(self, rows: slice) -> Predicted:
+        """What some of the rows predict."""
+        return Predicted(self.tokens_L[rows].tolist(), self.confidence_L[rows].tolist())

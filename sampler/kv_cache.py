@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from model.network import KVCache
+from sampler.judgment import Predicted
 from sampler.kernels.cpu.native import NativeCache
 
 UNKNOWN = -1
@@ -23,7 +24,9 @@ class CachedSequence:
     tokens: list[int] = field(default_factory=list)
     next_tokens: list[int] = field(default_factory=list)
     """Greedy AR token after each position, where a forward has computed it, else `UNKNOWN`."""
-    first: tuple[int, str, list[int]] | None = None
+    probabilities: list[float] = field(default_factory=list)
+    """Of each of those tokens; 1 where it is unknown."""
+    first: tuple[int, str, Predicted] | None = None
     """What the last request's output began with: the length of its settled context, the text that
     had to be spelled again, and the tokens chosen for that; see `recall`."""
     last_used: int = 0
@@ -45,32 +48,37 @@ class CachedSequence:
 
     def truncate(self, length: int) -> None:
         """Forget all tokens from position `length` on."""
-        del self.tokens[length:], self.next_tokens[length:]
+        del self.tokens[length:], self.next_tokens[length:], self.probabilities[length:]
         if self.first is not None and self.first[0] > length:
             self.first = None  # other tokens may come to stand before it
 
-    def extend(self, tokens: Sequence[int], next_tokens: Sequence[int]) -> None:
-        """Record tokens whose K/V a forward has just written behind the last one."""
-        assert len(tokens) == len(next_tokens)
-        self.tokens += tokens
-        self.next_tokens += next_tokens
+    def extend(self, tokens: Sequence[int], following: Predicted | None = None) -> None:
+        """Record tokens whose K/V a forward has just written behind the last one.
 
-    def recall(self, length: int, required: str) -> list[int] | None:
+        `following` is what the forward says to follow each of the last tokens.
+        """
+        following = following or Predicted([], [])
+        num_unknown = len(tokens) - len(following.tokens)
+        assert num_unknown >= 0
+        self.tokens += tokens
+        self.next_tokens += [UNKNOWN] * num_unknown + following.tokens
+        self.probabilities += [1.0] * num_unknown + following.probabilities
+
+    def recall(self, length: int, required: str) -> Predicted | None:
         """First tokens of the output behind the first `length` tokens, if they are known still.
 
         All but the last of them are held here; `required` is the text that they have to spell.
         """
         if self.first is not None and self.first[:2] == (length, required):
             first = self.first[2]
-            if self.tokens[length : length + len(first) - 1] == first[:-1]:
+            if self.tokens[length : length + len(first.tokens) - 1] == first.tokens[:-1]:
                 return first
-        following = self.next_token(length) if length <= len(self.tokens) else None
-        return None if required or following is None else [following]
+        return None if required or length > len(self.tokens) else self.following(length)
 
-    def next_token(self, length: int) -> int | None:
+    def following(self, length: int) -> Predicted | None:
         """Greedy AR token after the first `length` tokens, None if no forward has computed it."""
         token = self.next_tokens[length - 1]
-        return None if token == UNKNOWN else token
+        return None if token == UNKNOWN else Predicted([token], [self.probabilities[length - 1]])
 
 
 class PrefixCache:
@@ -128,5 +136,6 @@ class PrefixCache:
         assert len(buffers) == len(self._sequences), "two sequences share one KV buffer"
         for sequence in self._sequences:
             assert len(sequence.tokens) == len(sequence.next_tokens)
+            assert len(sequence.tokens) == len(sequence.probabilities)
             assert len(sequence.tokens) <= self.num_positions
             assert sequence.last_used <= self._clock

@@ -11,7 +11,9 @@ from model.format.vocabulary import read_vocabulary
 from model.network import Transformer
 from model.packed import pack
 from model.weights import load_model
-from sampler.engine import Engine, EngineSettings
+from sampler.drafting import CUDA_COSTS, NATIVE_COSTS, TORCH_COSTS
+from sampler.engine import Engine
+from sampler.generation import EngineSettings
 from sampler.kernels.cpu import library
 from sampler.kernels.cpu.native import NativeModel, check_shape
 from sampler.runner import Runner
@@ -106,7 +108,9 @@ def open_engine(
     runner = Runner(network)
     with torch.inference_mode():
         network(torch.zeros(1, block_size, dtype=torch.long, device=device))
-    settings = EngineSettings(block_size=block_size, has_lookup=has_lookup)
+    is_native = isinstance(network, NativeModel)
+    costs_ms = CUDA_COSTS if device.type == "cuda" else NATIVE_COSTS if is_native else TORCH_COSTS
+    settings = EngineSettings(block_size=block_size, has_lookup=has_lookup, costs_ms=costs_ms)
     return Engine(runner, vocabulary, Tokenizer(vocabulary), settings)
 
 

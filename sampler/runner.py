@@ -1,19 +1,19 @@
 """Forwards of the network over cached sequences. Knows no policy, request or text.
 
-Three kinds, the only places where the engine touches the device:
-`prefill` (causal, base, no logits but the last row's), `denoise` (canvas attention,
-adapter on MASK rows, its K/V are scratch) and `commit` (causal, base, its K/V stay).
+Two kinds, the only places where the engine touches the device: `advance` (a causal chain of the
+base, whose K/V stay, and behind it branches of MASK rows with the adapter, whose K/V are scratch)
+and `denoise` (canvas attention, adapter on MASK rows, all K/V scratch).
 """
 
 import torch
 from torch import Tensor
 
-from model.masks import Attention
+from model.masks import Attention, Branches
 from model.network import KVCache, Transformer
 from sampler.canvas import Canvas
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.native import NativeCache, NativeModel
-from sampler.kv_cache import UNKNOWN, CachedSequence
+from sampler.kv_cache import CachedSequence
 from sampler.policy import predict
 
 
@@ -35,21 +35,40 @@ class Runner:
         return KVCache.allocate(self.model.config, num_positions, dtype=dtype, device=self.device)
 
     @torch.inference_mode()
-    def prefill(
+    def advance(
         self,
         sequence: CachedSequence,
-        tokens: list[int],
-        num_judged: int,
+        chain: list[int],
+        sizes: tuple[int, ...] = (),
         *,
+        num_judged: int | None = None,
         needs_logits: bool = False,
     ) -> Judgment:
-        """Append context tokens; judges the last `num_judged` of them."""
-        ids_BT = torch.tensor([tokens], dtype=torch.long, device=self.device)
-        rows = slice(len(tokens) - num_judged, len(tokens))
-        judgment = self._forward(ids_BT, sequence, "causal", None, rows, needs_logits=needs_logits)
-        unknown = [UNKNOWN] * (len(tokens) - num_judged)
-        sequence.extend(tokens, unknown + judgment.tokens_L.tolist())
-        return judgment
+        """One forward over `chain` behind the sequence, and branches of MASK rows behind it.
+
+        Row i of the chain is judged by the AR model: what follows its token. The caller extends the
+        sequence by the tokens that it keeps; K/V behind them are scratch.
+
+        Args:
+            sequence: whose tokens are all visible.
+            chain: tokens, at least one.
+            sizes: MASK rows behind each of them, see `Branches`; none if empty.
+            num_judged: how many of the last chain rows are judged, besides all MASK rows; all if
+                None. With branches behind any but the last chain row, that is what it must be.
+            needs_logits: whether the judgment has logits.
+        """
+        num_masks = sum(sizes)
+        ids = chain + [self.model.config.mask_id] * num_masks
+        ids_BT = torch.tensor([ids], dtype=torch.long, device=self.device)
+        first = 0 if num_judged is None else len(chain) - num_judged
+        rows = slice(first, len(ids))
+        if not num_masks:
+            return self._forward(ids_BT, sequence, "causal", None, rows, needs_logits=needs_logits)
+        assert len(sizes) == len(chain)
+        gate_BT = ids_BT == self.model.config.mask_id
+        return self._forward(
+            ids_BT, sequence, Branches(sizes), gate_BT, rows, needs_logits=needs_logits
+        )
 
     @torch.inference_mode()
     def denoise(
@@ -64,22 +83,7 @@ class Runner:
             canvas.is_masked_L[None],
             slice(0, canvas.num_slots - 1),
             needs_logits=needs_logits,
-            needs_confidence=True,
         )
-
-    @torch.inference_mode()
-    def commit(
-        self, sequence: CachedSequence, canvas: Canvas, *, needs_logits: bool = False
-    ) -> Judgment:
-        """Write the canvas's K/V for good and say what the AR model thinks of each row.
-
-        Row i is the AR distribution after slot i. The caller extends the sequence by the slots it
-        accepts; K/V behind them is scratch.
-        """
-        assert canvas.start == len(sequence.tokens)
-        assert not canvas.has_masked
-        ids_BT, rows = canvas.tokens_L[None], slice(0, canvas.num_slots)
-        return self._forward(ids_BT, sequence, "causal", None, rows, needs_logits=needs_logits)
 
     def _forward(
         self,
@@ -90,14 +94,13 @@ class Runner:
         rows: slice,
         *,
         needs_logits: bool,
-        needs_confidence: bool = False,
     ) -> Judgment:
         """One forward behind the tokens of `sequence`; judges `rows`."""
         self.num_forwards += 1
         start, kv = len(sequence.tokens), sequence.kv
         if isinstance(self.model, NativeModel):
             assert isinstance(kv, NativeCache)
-            assert isinstance(attention, str)
+            assert not isinstance(attention, Tensor)
             if not needs_logits:
                 return self.model.judge(
                     ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
@@ -110,6 +113,4 @@ class Runner:
             logits_BRV = self.model(
                 ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
             )
-        if needs_confidence:
-            return Judgment(*predict(logits_BRV[0]), logits_BRV[0])
-        return Judgment(logits_BRV[0].argmax(-1), None, logits_BRV[0])
+        return Judgment(*predict(logits_BRV[0]), logits_BRV[0])

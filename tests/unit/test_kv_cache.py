@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from sampler.judgment import Predicted
 from sampler.kv_cache import UNKNOWN, CachedSequence, PrefixCache
 
 
@@ -16,7 +17,7 @@ def put(cache, context):
     """What a request does: acquire, truncate to the match, append the rest."""
     sequence, matched = cache.acquire(context)
     sequence.truncate(matched)
-    sequence.extend(context[matched:], [UNKNOWN] * (len(context) - matched))
+    sequence.extend(context[matched:])
     return sequence, matched
 
 
@@ -25,7 +26,7 @@ def test_match_is_the_longest_common_prefix(held, context):
     expected = 0
     while expected < min(len(held), len(context)) and held[expected] == context[expected]:
         expected += 1
-    assert CachedSequence(NoTensors(), list(held), list(held)).match(context) == expected
+    assert CachedSequence(NoTensors(), list(held)).match(context) == expected
 
 
 def test_typing_appends_and_backspace_truncates():
@@ -60,26 +61,31 @@ def test_the_least_recently_used_sequence_goes_first():
     assert put(cache, two)[1] == 0
 
 
-def test_next_token_is_known_only_where_it_was_computed():
+def predicted(*tokens):
+    return Predicted(list(tokens), [token / 10 for token in tokens])
+
+
+def test_the_following_token_is_known_only_where_it_was_computed():
     sequence = CachedSequence(NoTensors())
-    sequence.extend([5, 6], [UNKNOWN, 7])
-    assert sequence.next_token(1) is None
-    assert sequence.next_token(2) == 7
+    sequence.extend([5, 6], predicted(7))
+    assert sequence.next_tokens == [UNKNOWN, 7]
+    assert sequence.following(1) is None
+    assert sequence.following(2) == predicted(7)
     sequence.truncate(1)
-    sequence.extend([8], [9])
-    assert sequence.next_token(2) == 9
+    sequence.extend([8], predicted(9))
+    assert sequence.following(2) == predicted(9)
 
 
 def test_first_tokens_are_recalled_until_the_context_before_them_goes():
     sequence = CachedSequence(NoTensors())
-    sequence.extend([5, 6, 7], [UNKNOWN, UNKNOWN, 8])
-    sequence.first = (2, "re", [7, 8])
-    assert sequence.recall(2, "re") == [7, 8]
+    sequence.extend([5, 6, 7], predicted(8))
+    sequence.first = (2, "re", predicted(7, 8))
+    assert sequence.recall(2, "re") == predicted(7, 8)
     assert sequence.recall(2, "x") is None
-    assert sequence.recall(3, "") == [8]
+    assert sequence.recall(3, "") == predicted(8)
     assert sequence.recall(2, "") is None
     sequence.truncate(1)
-    sequence.extend([9, 7], [UNKNOWN, UNKNOWN])
+    sequence.extend([9, 7])
     assert sequence.recall(2, "re") is None
 
 

@@ -19,4 +19,6 @@ from sampler.lookup import lookup_draft
     ],
 )
 def test_lookup_draft(tokens, num_drafts, expected):
-    assert lookup_draft(np.array(tokens, dtype=np.int64), num_drafts) == expected
+    drafts, match_length = lookup_draft(np.array(tokens, dtype=np.int64), num_drafts)
+    assert drafts == expected
+    assert (2 <= match_length <= 4) == bool(expected)

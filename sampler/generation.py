@@ -1,0 +1,399 @@
+"""The order of work for a request, told as a generator that is suspended between two forwards.
+
+Whoever drops the generator has cancelled the request. In modes `exact` and `balanced` a cycle is
+one forward: it verifies the drafts of the last one and drafts what follows each possible end of
+them (`sampler.drafting`). In mode `fast` a block is denoised step by step, then accepted whole. The
+reference for what is generated is `sampler.denoise`. Knows no queue.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.format.healing import Continuations
+from model.format.tokenizer import Tokenizer
+from model.format.vocabulary import Vocabulary
+from model.masks import Branches
+from sampler.canvas import Canvas, reveal
+from sampler.context import Context, ContextLimits, build_context
+from sampler.drafting import NATIVE_COSTS, CostCurve, Draft, Drafting, expected_accepted
+from sampler.judgment import Judgment, Predicted
+from sampler.kv_cache import CachedSequence, PrefixCache
+from sampler.lookup import lookup_draft
+from sampler.messages import BlockCommitted, Complete, Event, Finished, Mode, Stats, Stop
+from sampler.output import Output
+from sampler.policy import UnmaskPolicy, num_accepted, num_matching
+from sampler.runner import Runner
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the engine works here. But for rounding, nothing in it changes `ar` and `exact`."""
+
+    block_size: int = 16
+    """Tokens drafted together, the settled one before them included."""
+    max_rows: int = 32
+    """Of a forward that verifies and drafts."""
+    costs_ms: CostCurve = NATIVE_COSTS
+    """Milliseconds of a forward by rows, on this machine."""
+    acceptance: tuple[float, ...] = ()
+    """By place in a branch: the chance that a draft is right if those before it are; to begin with,
+    then as experience has it. Empty: a guess."""
+    has_lookup: bool = True
+    """Whether drafts are copied from the context where it has the like."""
+    max_steps: int = 4
+    """Mode `fast`: denoising steps per block; the last one reveals whatever is still masked."""
+    policy: UnmaskPolicy = field(default_factory=UnmaskPolicy)
+    """Mode `fast`: what a step reveals."""
+    delta: float = 0.5
+    """Mode `balanced` accepts a draft whose AR probability is at least this share of the best."""
+    prefill_chunk: int = 128
+    """Context tokens per forward: the longest time that a cancellation waits."""
+    num_sequences: int = 4
+    num_positions: int = 4096
+    max_prefix_chars: int = 8000
+    max_suffix_chars: int = 4000
+
+
+@dataclass
+class Task:
+    """A request and how far it has come."""
+
+    request: Complete
+    arrived: float
+    output: Output
+    work: Iterator[list[Event]] | None = None
+    forwards: int = 0
+    denoising_steps: int = 0
+    accepted: list[int] = field(default_factory=list)
+    prefill_tokens: int = 0
+    cached_tokens: int = 0
+    prefill_ms: float = 0.0
+    first_block_ms: float | None = None
+    confidence: float = 1.0
+    """Lowest probability of a token of the first line so far."""
+
+    def elapsed_ms(self) -> float:
+        """Since the request arrived."""
+        return (time.perf_counter() - self.arrived) * 1000
+
+    def is_over_budget(self) -> bool:
+        """Whether the request's time is spent."""
+        return self.request.budget_ms is not None and self.elapsed_ms() >= self.request.budget_ms
+
+    def push(self, fresh: Predicted) -> list[Event]:
+        """Tokens are final."""
+        num_before = self.output.num_tokens
+        has_line = "\n" in self.output.shown.lstrip()
+        text = self.output.push(fresh.tokens)
+        if not has_line:
+            used = fresh.probabilities[: self.output.num_tokens - num_before]
+            self.confidence = min([self.confidence, *used])
+        return self.emit(text)
+
+    def emit(self, text: str) -> list[Event]:
+        """Text is final."""
+        if not text:
+            return []
+        if self.first_block_ms is None:
+            self.first_block_ms = self.elapsed_ms()
+        return [BlockCommitted(self.request.request_id, text, self.confidence)]
+
+    def finish(self) -> Finished:
+        """The last event, once the output has stopped."""
+        assert self.output.stop is not None
+        stats = Stats(
+            tokens=self.output.num_tokens,
+            forwards=self.forwards,
+            denoising_steps=self.denoising_steps,
+            accepted=tuple(self.accepted),
+            prefill_tokens=self.prefill_tokens,
+            cached_tokens=self.cached_tokens,
+            first_block_ms=self.first_block_ms,
+            prefill_ms=self.prefill_ms,
+            total_ms=self.elapsed_ms(),
+        )
+        return Finished(self.request.request_id, self.output.shown, self.output.stop, stats)
+
+
+class Writer:
+    """Writes completions: what all requests share."""
+
+    def __init__(
+        self, runner: Runner, vocabulary: Vocabulary, tokenizer: Tokenizer, settings: EngineSettings
+    ) -> None:
+        self.runner = runner
+        self.settings = settings
+        self.cache = PrefixCache(
+            lambda: runner.allocate(settings.num_positions),
+            num_sequences=settings.num_sequences,
+            num_positions=settings.num_positions,
+        )
+        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
+        self._continuations = Continuations(vocabulary, tokenizer)
+        self._drafting: dict[Mode, Drafting] = {}
+
+    def generate(self, task: Task) -> Iterator[list[Event]]:
+        """All work for one request; yields after each forward, at last with `output.stop` set."""
+        request, output = task.request, task.output
+        context = self._context(request)
+        output.required = context.required
+        sequence, num_cached = self.cache.acquire(context.tokens)
+        fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
+        length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1
+        while True:
+            # The last fresh token is settled: it is shown before its own forward.
+            events = task.push(fresh)
+            num_slots = min(self.settings.num_positions - length, output.num_left + 1)
+            if output.stop is None:
+                stop: Stop | None = "limit" if num_slots <= 0 else None
+                stop = "budget" if task.is_over_budget() else stop
+                if stop is not None:
+                    events += task.emit(output.finish(stop))
+            yield events
+
+            settled = fresh.tokens[-1]
+            replayed = self._replay(request.mode, sequence, length, settled, output)
+            if replayed.tokens:
+                length += len(replayed.tokens)
+                fresh, drafts = replayed, []
+                continue
+            sequence.truncate(length)
+            if self._drafts_by_steps(request.mode) and not output.required_left:
+                fresh = yield from self._denoise(task, sequence, settled, num_slots)
+                length += len(fresh.tokens)
+            else:
+                fresh, drafts = self._advance(task, sequence, settled, drafts, num_slots)
+                length += len(fresh.tokens)
+
+    def _prefill(
+        self, task: Task, sequence: CachedSequence, context: Context, num_cached: int
+    ) -> Generator[list[Event], None, tuple[Predicted, list[Draft]]]:
+        """Write K/V of the uncached tail of the context, chunk by chunk.
+
+        The last `num_healed` tokens of the context are only a draft of the output's first ones: the
+        forward that writes them judges them too, and mostly they are what the model prefers.
+
+        Returns the first tokens of the output, of which all but the last are in the cache, and
+        drafts of what follows.
+        """
+        required, num_healed = context.required, context.num_healed
+        num_settled = len(context.tokens) - num_healed
+        drafts: list[Draft] = []
+        first = sequence.recall(num_settled, required) if num_cached >= num_settled else None
+        if first is None:
+            num_cached = min(num_cached, num_settled - 1)
+            sequence.truncate(num_cached)
+            judgment = yield from self._prefill_tail(task, sequence, context.tokens, num_healed + 1)
+            first, left = Predicted([], []), required.encode()
+            for index, draft in enumerate(context.tokens[num_settled:]):
+                first += self._choose(judgment.logits[index], left)
+                if first.tokens[-1] != draft:
+                    break
+                left = left[len(self._continuations.spelling(draft)) :]
+            else:
+                first += judgment.predicted(slice(num_healed, num_healed + 1))
+                drafts = self._branch(task.request.mode, judgment, slice(num_healed + 1, None))
+            sequence.truncate(num_settled + len(first.tokens) - 1)
+            sequence.first = (num_settled, required, first)
+        task.cached_tokens = num_cached
+        return first, drafts
+
+    def _prefill_tail(
+        self, task: Task, sequence: CachedSequence, context: list[int], num_judged: int
+    ) -> Generator[list[Event], None, Judgment]:
+        begin, chunk = len(sequence.tokens), self.settings.prefill_chunk
+        while True:
+            if task.is_over_budget():
+                yield task.emit(task.output.finish("budget"))
+            # The rows that are judged stay in one chunk.
+            is_last = len(context) - begin <= chunk + num_judged
+            tokens = context[begin:] if is_last else context[begin : begin + chunk]
+            started = time.perf_counter()
+            sizes: tuple[int, ...] = ()
+            if is_last and not self._drafts_by_steps(task.request.mode):
+                num_left = self.settings.num_positions - len(context)
+                branch = self._drafting_of(task.request.mode).choose(
+                    [], num_positions=num_left, num_before=len(tokens) - 1
+                )
+                sizes = (0,) * (len(tokens) - 1) + branch
+            judgment = self.runner.advance(
+                sequence,
+                tokens,
+                sizes,
+                num_judged=num_judged if is_last else 0,
+                needs_logits=is_last and num_judged > 1,
+            )
+            sequence.extend(tokens, judgment.predicted(slice(0, num_judged if is_last else 0)))
+            task.prefill_ms += (time.perf_counter() - started) * 1000
+            task.prefill_tokens += len(tokens)
+            begin += len(tokens)
+            if is_last:
+                return judgment
+            yield []
+
+    def _advance(
+        self,
+        task: Task,
+        sequence: CachedSequence,
+        settled: int,
+        drafts: list[Draft],
+        num_slots: int,
+    ) -> tuple[Predicted, list[Draft]]:
+        """One cycle: commit the settled token and what is right of the drafts.
+
+        Args:
+            task: whose forward it is.
+            sequence: of all tokens before the settled one.
+            settled: the token at its end that has no K/V yet.
+            drafts: of what follows it.
+            num_slots: how many tokens there is room for, the settled one included.
+
+        Returns the tokens behind the settled one, of which the last is settled now, and drafts of
+        what follows.
+        """
+        mode, drafting = task.request.mode, self._drafting_of(task.request.mode)
+        is_healing = task.output.required_left != b""
+        sizes: tuple[int, ...] = (0,)
+        if is_healing:  # what heals is chosen among few tokens: it is not drafted behind
+            drafts = []
+        else:
+            drafts = self._propose(mode, sequence, settled, drafts)[: num_slots - 1]
+            num_left = self.settings.num_positions - len(sequence.tokens)
+            sizes = drafting.choose(drafts, num_positions=num_left)
+        drafts = drafts[: len(sizes) - 1]
+        chain = [settled, *(draft.token for draft in drafts)]
+        is_balanced = mode == "balanced" and self._has_adapter
+        judgment = self.runner.advance(
+            sequence, chain, sizes, needs_logits=is_healing or is_balanced
+        )
+        task.forwards += 1
+        drafts_L = torch.tensor(chain[1:], dtype=torch.long, device=judgment.tokens_L.device)
+        if is_balanced:
+            logits_LV = judgment.logits[: len(drafts)]
+            accepted = num_accepted(mode, drafts_L, logits_LV, self.settings.delta)
+        else:
+            accepted = num_matching(drafts_L, judgment.tokens_L[: len(drafts)])
+        following = judgment.predicted(slice(0, accepted + 1))
+        sequence.extend(chain[: accepted + 1], following)
+        if drafts:
+            task.accepted.append(accepted)
+        if is_healing:
+            return self._choose(judgment.logits[0], task.output.required_left), []
+        drafting.learn(sizes, drafts, accepted)
+        fresh = Predicted([*chain[1 : accepted + 1], following.tokens[-1]], following.probabilities)
+        return fresh, self._branch(mode, judgment, Branches(sizes).branch(accepted))
+
+    def _denoise(
+        self, task: Task, sequence: CachedSequence, settled: int, num_slots: int
+    ) -> Generator[list[Event], None, Predicted]:
+        """One block of mode `fast`: denoised in steps with a yield behind each, then committed."""
+        settings, runner = self.settings, self.runner
+        canvas = Canvas.masked(
+            len(sequence.tokens),
+            settled,
+            min(num_slots, settings.block_size),
+            runner.model.config.mask_id,
+            runner.device,
+        )
+        for step in range(settings.max_steps):
+            if not canvas.has_masked:
+                break
+            judgment = runner.denoise(sequence, canvas, needs_logits=settings.policy.needs_logits)
+            task.forwards += 1
+            task.denoising_steps += 1
+            reveal(canvas, judgment, settings.policy, is_last=step == settings.max_steps - 1)
+            yield []
+        tokens = canvas.tokens_L.tolist()
+        judgment = runner.advance(sequence, tokens)
+        task.forwards += 1
+        following = judgment.predicted(slice(0, len(tokens)))
+        sequence.extend(tokens, following)
+        if len(tokens) > 1:
+            task.accepted.append(len(tokens) - 1)
+        return Predicted([*tokens[1:], following.tokens[-1]], following.probabilities)
+
+    @property
+    def _has_adapter(self) -> bool:
+        return self.runner.model.adapter is not None
+
+    def _drafts_by_steps(self, mode: Mode) -> bool:
+        return mode == "fast" and self._has_adapter
+
+    def _drafting_of(self, mode: Mode) -> Drafting:
+        """Modes learn apart; without an adapter only copied drafts are there to be verified."""
+        if mode not in self._drafting:
+            can_draft = mode != "ar" and self._has_adapter
+            self._drafting[mode] = Drafting(
+                self.settings.costs_ms,
+                self.settings.acceptance,
+                max_rows=1 if mode == "ar" else self.settings.max_rows,
+                longest_branch=self.settings.block_size - 1 if can_draft else 0,
+                learns=mode == "exact",
+            )
+        return self._drafting[mode]
+
+    def _propose(
+        self, mode: Mode, sequence: CachedSequence, settled: int, drafts: list[Draft]
+    ) -> list[Draft]:
+        """Drafts to verify: denoised ones or such as the context has, whichever promise more.
+
+        Modes that accept more than the base's own choice copy none, for nobody has scored them.
+        """
+        if mode == "ar":
+            return []
+        if not self.settings.has_lookup or (mode != "exact" and self._has_adapter):
+            return drafts
+        known = np.asarray([*sequence.tokens, settled], dtype=np.int64)
+        tokens, match_length = lookup_draft(known, self.settings.max_rows - 1)
+        copied = self._drafting_of(mode).chances.copied(tokens, match_length)
+        return max(drafts, copied, key=expected_accepted)
+
+    def _branch(self, mode: Mode, judgment: Judgment, rows: slice) -> list[Draft]:
+        """Drafts that the MASK rows of a branch have given."""
+        predicted = judgment.predicted(rows)
+        chances = self._drafting_of(mode).chances
+        return chances.denoised(predicted.tokens, predicted.probabilities)
+
+    def _choose(self, logits_V: Tensor, required: bytes) -> Predicted:
+        """The most likely token among those that spell `required` or begin to."""
+        ids = torch.from_numpy(self._continuations.of(required)).to(logits_V.device)
+        best, index = logits_V[ids].float().softmax(dim=-1).max(dim=-1)
+        return Predicted([int(ids[index])], [float(best)])
+
+    def _context(self, request: Complete) -> Context:
+        """The prompt of a request, with room behind it for a full completion."""
+        settings = self.settings
+        room = settings.num_positions - request.max_new_tokens - settings.block_size
+        if room < 8:
+            raise ValueError(
+                f"max_new_tokens is {request.max_new_tokens}, too many for a context window of "
+                f"{settings.num_positions} tokens."
+            )
+        limits = ContextLimits(room, settings.max_prefix_chars, settings.max_suffix_chars)
+        return build_context(request, self._vocabulary, self._tokenizer, limits)
+
+    def _replay(
+        self, mode: Mode, sequence: CachedSequence, length: int, settled: int, output: Output
+    ) -> Predicted:
+        """What an earlier request generated behind the token `settled` and the cache still holds.
+
+        Only where the mode's text is the greedy AR text, so that a warm cache never changes a
+        result.
+        """
+        replayed = Predicted([], [])
+        if mode not in ("ar", "exact") or output.required_left:
+            return replayed
+        while length < len(sequence.tokens) and sequence.tokens[length] == settled:
+            following = sequence.following(length + 1)
+            if following is None:
+                break
+            replayed += following
+            settled = following.tokens[-1]
+            length += 1
+        return replayed
