@@ -1,4 +1,4 @@
-"""The way to the engine: connect to the one that runs, or spawn it; restart it if it crashes.
+"""The way to the engine: connect to the one that runs, or spawn it; replace it if it dies or hangs.
 
 One engine serves all editor windows of a user that want the same settings: they meet at a Unix
 socket whose name is a hash of those settings. The engine is no child in any lasting sense: it has
@@ -7,25 +7,20 @@ its own session, outlives this process and leaves by itself when idle. Knows nei
 
 import asyncio
 import contextlib
-import fcntl
-import hashlib
-import json
 import logging
 import os
-import stat
+import signal
 import subprocess
 import sys
-import tempfile
-import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
-
-from lsp_server import __version__
+from lsp_server import __version__, watchdog
+from lsp_server.engine_place import POLL_S, EngineError, file_lock, log_path, socket_path
 from lsp_server.settings import Settings, engine_arguments
+from lsp_server.watchdog import Watchdog
 from sampler.messages import (
     PROTOCOL_VERSION,
     BlockCommitted,
@@ -39,7 +34,10 @@ from sampler.messages import (
     FrameError,
     Hello,
     Loading,
+    Ping,
+    Pong,
     Ready,
+    Shutdown,
     encode,
 )
 
@@ -52,15 +50,21 @@ FIRST_BACK_OFF_S = 0.5
 LONGEST_BACK_OFF_S = 30.0
 MAX_CRASHES = 5
 """In a row, without one finished completion in between."""
+MAX_HANGS = 2
+"""The same for engines that had to be killed."""
 
 SPAWN_TIMEOUT_S = 30.0
 """Until a new engine accepts connections, which it does before it loads anything."""
 
-_POLL_S = 0.02
-_MAX_SOCKET_PATH_BYTES = 100  # the kernel's limit is 104 on macOS, 108 on Linux
+LEAVE_TIMEOUT_S = 5.0
+"""For an engine that is asked to end; then it is killed."""
+
+BUSY_AFTER_S = 0.2
+"""What takes less is not worth a change of the status."""
+
 _MAX_LOG_BYTES = 1_000_000
 
-EngineState = Literal["starting", "loading", "ready", "restarting", "failed"]
+EngineState = Literal["starting", "loading", "ready", "busy", "restarting", "failed"]
 EngineEvent = BlockCommitted | Finished | Failed
 
 
@@ -71,10 +75,6 @@ class EngineStatus:
     state: EngineState
     message: str
     progress: float | None = None
-
-
-class EngineError(Exception):
-    """The engine cannot serve and trying again would not help; one sentence for a person."""
 
 
 @dataclass
@@ -93,13 +93,20 @@ class EngineClient:
         on_status: Callable[[EngineStatus], None],
         command: Sequence[str] = ENGINE_COMMAND,
     ):
+        self._program = command
         self._command = [*command, *engine_arguments(settings)]
         self._on_status = on_status
         self._pending: dict[str, _Pending] = {}
         self._writer: asyncio.StreamWriter | None = None
-        self._is_ready = False
         self._failure: str | None = None
         self._num_crashes = 0
+        self._num_hangs = 0
+        self._ready: Ready | None = None
+        self._watchdog = Watchdog()
+        self._hang: str | None = None
+        self._is_leaving = False
+        self._is_busy = False
+        self._busy_timer: asyncio.TimerHandle | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -110,11 +117,31 @@ class EngineClient:
 
     async def close(self) -> None:
         """Disconnect, failing what is pending. The engine itself stays for other windows."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._stop()
         self._fail_all("The connection to the engine is closed.")
+
+    async def restart(self, settings: Settings, reason: str) -> None:
+        """Go on with a fresh engine for `settings`; what the old one was working at fails.
+
+        An engine of the same settings is ended, for all windows; one of other settings only if no
+        window but this one uses it.
+        """
+        old_command = self._command
+        self._command = [*self._program, *engine_arguments(settings)]
+        self._on_status(EngineStatus("restarting", reason))
+        if self._command == old_command:
+            await self._end_engine()
+        else:
+            self._send(Shutdown(only_if_alone=True))
+        await self._stop()
+        self._fail_sent(reason)
+        self._failure, self._num_crashes, self._num_hangs = None, 0, 0
+        await self.start()
+
+    @property
+    def ready(self) -> Ready | None:
+        """What the engine said of itself, while it serves."""
+        return self._ready
 
     async def complete(self, request: Complete) -> AsyncGenerator[EngineEvent, None]:
         """The request's events; the last one is `Finished` or `Failed`.
@@ -128,7 +155,7 @@ class EngineClient:
         self._pending[request.request_id] = pending
         is_over = False
         try:
-            if self._is_ready:
+            if self._ready is not None:
                 self._submit(pending)
             while not is_over:
                 event = await pending.events.get()
@@ -138,6 +165,7 @@ class EngineClient:
             self._pending.pop(request.request_id, None)
             if pending.is_sent and not is_over:
                 self._send(Cancel(request.request_id))
+            self._note_load()
 
     async def _keep_connected(self) -> None:
         """Connect, serve, and after a crash connect again; ends when there is no use in it."""
@@ -145,7 +173,7 @@ class EngineClient:
             try:
                 self._on_status(EngineStatus("starting", "The engine is starting."))
                 await self._serve(*await self._connect())
-                message = "The engine stopped unexpectedly."
+                message = self._hang or "The engine stopped unexpectedly."
             except (OSError, ValueError) as error:  # ValueError: bad frames, NUL in an argument
                 message = f"The engine cannot be reached: {error}."
             except EngineError as error:
@@ -153,11 +181,14 @@ class EngineClient:
                 return
             finally:
                 self._disconnect()
+            if self._is_leaving:
+                return
             self._num_crashes += 1
-            if self._num_crashes >= MAX_CRASHES:
+            self._num_hangs += self._hang is not None
+            if self._num_crashes >= MAX_CRASHES or self._num_hangs >= MAX_HANGS:
                 self._give_up(
-                    f"{message} It was started {MAX_CRASHES} times in vain, "
-                    f"its log is {self._log_path()}."
+                    f"{message} It was started {self._num_crashes} times in vain, "
+                    f"its log is {log_path(self._command)}."
                 )
                 return
             logger.warning("%s %s", message, self._exit_code())
@@ -167,16 +198,38 @@ class EngineClient:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Exchange frames until the engine hangs up."""
-        self._writer = writer
+        self._writer, self._hang = writer, None
         self._send(Hello(f"seed-lsp {__version__} pid {os.getpid()}"))
         decoder = FrameDecoder()
-        while data := await reader.read(1 << 16):
-            for message in decoder.feed(data):
-                if isinstance(message, Command):
-                    raise FrameError(f"an engine does not send {type(message).__name__}")
-                self._receive(message)
+        watch = asyncio.create_task(self._watch())
+        try:
+            while data := await reader.read(1 << 16):
+                for message in decoder.feed(data):
+                    if isinstance(message, Command):
+                        raise FrameError(f"an engine does not send {type(message).__name__}")
+                    self._receive(message)
+        except ConnectionResetError:
+            if self._hang is None:  # else we have killed it
+                raise
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        """Kill an engine that hangs, which ends the connection to it."""
+        self._watchdog = Watchdog()
+        while True:
+            await asyncio.sleep(watchdog.PING_EVERY_S)
+            if not any(pending.is_sent for pending in self._pending.values()):
+                self._watchdog.rest()
+                continue
+            self._hang = self._watchdog.pass_round()
+            if self._hang is not None and self._ready is not None:
+                _kill(self._ready.pid)
+            else:
+                self._send(Ping())
 
     def _receive(self, event: Event) -> None:
+        self._watchdog.hear(event)
         if isinstance(event, Loading):
             self._on_status(EngineStatus("loading", event.message, event.fraction))
         elif isinstance(event, Ready):
@@ -185,28 +238,72 @@ class EngineClient:
                     f"The engine speaks protocol {event.protocol}, this server {PROTOCOL_VERSION}: "
                     "stop the old engine or restart the editor."
                 )
-            self._is_ready = True
-            self._on_status(EngineStatus("ready", f"{event.model} on {event.device}"))
+            self._ready = event
+            self._say_ready(event)
             for pending in self._pending.values():
                 self._submit(pending)
         elif isinstance(event, Failed) and event.request_id is None:
             raise EngineError(event.message)
-        else:
+        elif isinstance(event, EngineEvent):
             if isinstance(event, Finished):
-                self._num_crashes = 0
+                self._num_crashes = self._num_hangs = 0
             if event.request_id in self._pending:
                 self._pending[event.request_id].events.put_nowait(event)
 
     def _submit(self, pending: _Pending) -> None:
         pending.is_sent = True
         self._send(pending.request)
+        self._note_load()
+
+    def _note_load(self) -> None:
+        """Requests have come or gone: after a moment, say that the engine is busy; then no more."""
+        has_load = self._ready is not None and any(p.is_sent for p in self._pending.values())
+        if has_load and self._busy_timer is None:
+            loop = asyncio.get_running_loop()
+            self._busy_timer = loop.call_later(BUSY_AFTER_S, self._say_busy)
+        elif not has_load and self._busy_timer is not None:
+            self._busy_timer.cancel()
+            self._busy_timer = None
+            if self._is_busy and self._ready is not None:
+                self._say_ready(self._ready)
+            self._is_busy = False
+
+    def _say_busy(self) -> None:
+        self._is_busy = True
+        self._on_status(EngineStatus("busy", "The engine is completing."))
+
+    def _say_ready(self, ready: Ready) -> None:
+        self._on_status(EngineStatus("ready", f"{ready.model} on {ready.device}"))
 
     def _send(self, command: Command) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(encode(command))
 
+    async def _end_engine(self) -> None:
+        """Ask the engine to end and wait until it has; kill it if it does not."""
+        if self._task is None or self._writer is None:
+            return
+        self._is_leaving = True
+        self._send(Shutdown())
+        await asyncio.wait({self._task}, timeout=LEAVE_TIMEOUT_S)
+        if not self._task.done() and self._ready is not None:
+            _kill(self._ready.pid)
+            await asyncio.wait({self._task}, timeout=LEAVE_TIMEOUT_S)
+        self._is_leaving = False
+
+    async def _stop(self) -> None:
+        """End the connection and the task that keeps it up."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
     def _disconnect(self) -> None:
-        self._is_ready = False
+        self._ready, self._is_busy = None, False
+        if self._busy_timer is not None:
+            self._busy_timer.cancel()
+            self._busy_timer = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -215,6 +312,7 @@ class EngineClient:
         """End the requests that the lost engine was working at; the others wait for the next."""
         for request_id, pending in self._pending.items():
             if pending.is_sent:
+                pending.is_sent = False
                 pending.events.put_nowait(Failed(message, request_id))
 
     def _give_up(self, message: str) -> None:
@@ -231,7 +329,11 @@ class EngineClient:
     def _exit_code(self) -> str:
         """What is known about the end of a process that we spawned; reaps it."""
         code = None if self._process is None else self._process.poll()
-        return "" if code is None else f"Its exit code was {code}, its log is {self._log_path()}."
+        return (
+            ""
+            if code is None
+            else f"Its exit code was {code}, its log is {log_path(self._command)}."
+        )
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the engine of these settings, which is spawned if none answers.
@@ -243,7 +345,7 @@ class EngineClient:
         path = socket_path(self._command)
         with contextlib.suppress(OSError):
             return await asyncio.open_unix_connection(path)
-        async with _file_lock(path.with_suffix(".lock")):
+        async with file_lock(path.with_suffix(".lock")):
             with contextlib.suppress(OSError):  # another window was faster
                 return await asyncio.open_unix_connection(path)
             path.unlink(missing_ok=True)
@@ -251,10 +353,10 @@ class EngineClient:
             return await self._first_connection(path)
 
     def _spawn(self, path: Path) -> None:
-        log_path = self._log_path()
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        is_long = log_path.exists() and log_path.stat().st_size > _MAX_LOG_BYTES
-        with log_path.open("wb" if is_long else "ab") as log:
+        own_log = log_path(self._command)
+        own_log.parent.mkdir(parents=True, exist_ok=True)
+        is_long = own_log.exists() and own_log.stat().st_size > _MAX_LOG_BYTES
+        with own_log.open("wb" if is_long else "ab") as log:
             self._process = subprocess.Popen(
                 [*self._command, "--socket", str(path)],
                 cwd="/",
@@ -263,7 +365,7 @@ class EngineClient:
                 stderr=log,
                 start_new_session=True,
             )
-        logger.info("engine %d spawned, its log is %s", self._process.pid, log_path)
+        logger.info("engine %d spawned, its log is %s", self._process.pid, own_log)
 
     async def _first_connection(
         self, path: Path
@@ -275,12 +377,8 @@ class EngineClient:
                 return await asyncio.open_unix_connection(path)
             if self._process.poll() is not None:
                 raise ConnectionError("it ended before it accepted a connection")
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
         raise TimeoutError(f"it accepts no connection after {SPAWN_TIMEOUT_S:.0f} s")
-
-    def _log_path(self) -> Path:
-        name = socket_name(self._command)
-        return platformdirs.user_log_path("seed-lsp", appauthor=False) / f"engine-{name}.log"
 
 
 def back_off_s(num_crashes: int) -> float:
@@ -288,57 +386,7 @@ def back_off_s(num_crashes: int) -> float:
     return min(FIRST_BACK_OFF_S * 2.0 ** (num_crashes - 1), LONGEST_BACK_OFF_S)
 
 
-def socket_name(command: Sequence[str]) -> str:
-    """Equal for clients that may share an engine: same environment, flags, version and protocol."""
-    # `python` and `python3` of one environment are the same interpreter: its prefix counts.
-    identity = json.dumps([sys.prefix, list(command[1:]), __version__, PROTOCOL_VERSION])
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-
-def socket_path(command: Sequence[str]) -> Path:
-    """Where the engine of that command listens, in a folder that only this user can enter.
-
-    Raises:
-        EngineError: if there is no such folder.
-    """
-    name = f"{socket_name(command)}.sock"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs tells that there is no XDG_RUNTIME_DIR
-        folders = []
-        with contextlib.suppress(OSError):
-            folders.append(platformdirs.user_runtime_path("seed-lsp", appauthor=False))
-    folders.append(Path(tempfile.gettempdir()) / f"seed-lsp-{os.getuid()}")
-    for folder in folders:
-        if len(os.fsencode(folder / name)) <= _MAX_SOCKET_PATH_BYTES and _is_private(folder):
-            return folder / name
-    raise EngineError(
-        f"There is no private folder for the engine's socket: {folders[-1]} is not a folder that "
-        "only you can read; set XDG_RUNTIME_DIR to one."
-    )
-
-
-def _is_private(folder: Path) -> bool:
-    """Create the folder if need be; whether it is ours alone."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.lstat()
-    except OSError:
-        return False
-    is_own_folder = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-    return is_own_folder and not status.st_mode & 0o077
-
-
-@contextlib.asynccontextmanager
-async def _file_lock(path: Path) -> AsyncIterator[None]:
-    """Hold an exclusive lock, so that two windows that open together spawn one engine."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(_POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
+def _kill(pid: int) -> None:
+    logger.warning("engine %d is killed", pid)
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)

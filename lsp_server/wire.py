@@ -64,7 +64,7 @@ class InlineCompletionUpdateParams:
 class StatusParams:
     """What the engine is doing, for a status line."""
 
-    state: Literal["starting", "loading", "ready", "restarting", "failed"]
+    state: Literal["starting", "loading", "ready", "busy", "disabled", "restarting", "failed"]
     message: str
     """For a person; in the state `failed`, what to do about it."""
     progress: float | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server import engine_client
+from lsp_server import engine_client, watchdog
 from lsp_server.engine_client import EngineClient, EngineStatus, back_off_s, socket_path
 from lsp_server.settings import Settings
 from model.format.plan import HolePlan
@@ -210,3 +210,127 @@ async def test_socket_paths_fit_the_kernel(
 def test_back_off_doubles_and_is_bounded() -> None:
     assert [back_off_s(n) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert back_off_s(20) == 30.0
+
+
+@pytest.fixture
+def quick_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "PING_EVERY_S", 0.05)
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+async def test_a_slow_engine_that_answers_pings_is_left_alone(
+    place: StubPlace, client: EngineClient
+) -> None:
+    place.write_script(Answer(["a"], delays_ms=[600], step_s=1.0))
+    await client.start()
+    assert isinstance((await collect(client, complete()))[-1], Finished)
+    assert len(place.records("Ping")) > watchdog.MOST_UNANSWERED
+    assert len(place.pids()) == 1
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+@pytest.mark.parametrize(
+    ("answer", "expected_words"),
+    [
+        (Answer(["a"], is_frozen=True), "no sign of life"),
+        (Answer(["a"], delays_ms=[60_000], step_s=3600.0), "one step took more"),
+    ],
+    ids=["frozen", "stuck"],
+)
+async def test_an_engine_that_hangs_is_replaced(
+    place: StubPlace,
+    client: EngineClient,
+    statuses: list[EngineStatus],
+    answer: Answer,
+    expected_words: str,
+) -> None:
+    place.write_script(answer, Answer(["b"]))
+    await client.start()
+    failed = (await collect(client, complete("1")))[-1]
+    assert isinstance(failed, Failed)
+    assert expected_words in failed.message
+    assert [s.message for s in statuses if s.state == "restarting"] == [failed.message]
+    assert isinstance((await collect(client, complete("2")))[-1], Finished)
+    assert len(place.pids()) == 2
+    assert has_ended(place.pids()[0])
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+async def test_an_engine_that_hangs_again_is_given_up(
+    place: StubPlace, client: EngineClient, statuses: list[EngineStatus]
+) -> None:
+    place.write_script(Answer([], is_frozen=True))
+    await client.start()
+    await collect(client, complete("1"))
+    await collect(client, complete("2"))
+    await eventually(lambda: statuses[-1].state == "failed")
+    assert "in vain" in statuses[-1].message
+    assert len(place.pids()) == 2
+
+
+@pytest.mark.usefixtures("quick_watchdog")
+async def test_an_idle_engine_is_not_pinged(place: StubPlace, client: EngineClient) -> None:
+    await client.start()
+    await collect(client, complete())
+    await asyncio.sleep(0.3)
+    assert place.records("Ping") == []
+
+
+async def test_restart_ends_the_engine_and_brings_a_fresh_one(
+    place: StubPlace, client: EngineClient, statuses: list[EngineStatus]
+) -> None:
+    place.write_script(Answer(["a"], delays_ms=[60_000]), Answer(["b"]))
+    await client.start()
+    under_way = asyncio.create_task(collect(client, complete("1")))
+    await eventually(lambda: place.records("Complete"))
+    await client.restart(Settings(), "You asked for it.")
+    assert (await under_way)[-1] == Failed("You asked for it.", "1")
+    assert isinstance((await collect(client, complete("2")))[-1], Finished)
+    assert len(place.pids()) == 2
+    assert has_ended(place.pids()[0])
+    assert statuses[-1].state == "ready"
+
+
+async def test_restart_revives_a_client_that_had_given_up(
+    place: StubPlace, client: EngineClient
+) -> None:
+    place.write_script(load_failure="no weights")
+    await client.start()
+    assert isinstance((await collect(client, complete("1")))[-1], Failed)
+    await asyncio.to_thread(has_ended, place.pids()[0])
+    place.write_script()
+    await client.restart(Settings(), "You asked for it.")
+    assert isinstance((await collect(client, complete("2")))[-1], Finished)
+
+
+async def test_other_settings_get_another_engine_and_the_old_one_leaves_if_alone(
+    place: StubPlace, client: EngineClient
+) -> None:
+    other = EngineClient(Settings(), lambda _: None, place.command)
+    await client.start()
+    await other.start()
+    for one in (client, other):
+        await collect(one, complete("1"))
+    assert len(place.pids()) == 1
+    await client.restart(Settings(threads=1), "threads has changed")
+    assert isinstance((await collect(client, complete("2")))[-1], Finished)
+    assert len(place.pids()) == 2
+    assert isinstance((await collect(other, complete("2")))[-1], Finished)  # the old one is there
+    assert not has_ended(place.pids()[0], timeout_s=0.1)
+    await other.restart(Settings(threads=1), "threads has changed")
+    assert isinstance((await collect(other, complete("3")))[-1], Finished)
+    assert len(place.pids()) == 2
+    assert has_ended(place.pids()[0])
+    await other.close()
+
+
+async def test_busy_is_said_after_a_moment_and_taken_back(
+    place: StubPlace, client: EngineClient, statuses: list[EngineStatus]
+) -> None:
+    place.write_script(Answer(["a"], delays_ms=[300]), Answer(["b"]))
+    await client.start()
+    await collect(client, complete("1"))
+    states = [status.state for status in statuses]
+    assert states[-3:] == ["ready", "busy", "ready"]
+    await collect(client, complete("2"))
+    assert len(statuses) == len(states)
