@@ -3,10 +3,18 @@
 Every engine that is compared with ours builds its prompts here, too. Knows no model and no cache.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.format.healing import split_word
-from model.format.prompt import render, render_chat, window
+from model.format.prompt import (
+    MAX_PREFIX_CHARS,
+    MAX_SUFFIX_CHARS,
+    Front,
+    render,
+    render_chat,
+    render_surroundings,
+    window,
+)
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
 from sampler.messages import Complete
@@ -21,6 +29,8 @@ class Context:
     """So many of the last tokens only draft what the output has to begin with."""
     required: str
     """The text that they spell (token healing)."""
+    excerpt_tokens: tuple[int, ...] = ()
+    """Tokens of each of the request's excerpts; 0 for one that did not fit."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +39,8 @@ class ContextLimits:
 
     num_tokens: int
     """Prompt tokens that leave room for the longest completion."""
-    max_prefix_chars: int = 8000
-    max_suffix_chars: int = 4000
+    max_prefix_chars: int = MAX_PREFIX_CHARS
+    max_suffix_chars: int = MAX_SUFFIX_CHARS
 
 
 def build_context(
@@ -39,13 +49,15 @@ def build_context(
     """The prompt of a request.
 
     Characters are cut first, at stable places (`window`); dense text that still has too many
-    tokens is cut again by half.
+    tokens is cut again by half. Excerpts of other files stand before all of it, so that typing
+    leaves them in the cache, and take at most half of the window.
 
     Raises:
         ValueError: if this vocabulary has no way to ask for it.
     """
     if request.layout == "chat":
         return _chat_context(request, vocabulary, tokenizer, limits)
+    front = _front(request, vocabulary, tokenizer, limits)
     max_prefix, max_suffix = limits.max_prefix_chars, limits.max_suffix_chars
     while True:
         cut = window(
@@ -66,10 +78,22 @@ def build_context(
         if not context:
             raise ValueError("This model knows no fill-in-the-middle and the prefix is empty.")
         healed = all_ids[len(prefix_ids) :]
-        context = [*context, *healed]
+        context = [*front.ids, *context, *healed]
         if len(context) <= limits.num_tokens:
-            return Context(context, len(healed), required)
+            return Context(context, len(healed), required, front.excerpt_tokens)
         max_prefix, max_suffix = max_prefix // 2, max_suffix // 2
+
+
+def _front(
+    request: Complete, vocabulary: Vocabulary, tokenizer: Tokenizer, limits: ContextLimits
+) -> Front:
+    """Nothing where the vocabulary cannot tell files apart: then they would pass for one."""
+    surroundings = request.surroundings
+    if surroundings is None or vocabulary.fim is None or vocabulary.repository is None:
+        return Front([], ())
+    if surroundings.max_tokens > limits.num_tokens // 2:
+        surroundings = replace(surroundings, max_tokens=limits.num_tokens // 2)
+    return render_surroundings(vocabulary.repository, tokenizer.encode, surroundings)
 
 
 def _chat_context(

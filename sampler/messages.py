@@ -17,6 +17,7 @@ from typing import Any, Literal
 import cattrs
 
 from model.format.plan import HolePlan
+from model.format.surroundings import Surroundings
 from sampler.profile import Choice, Profile
 
 PROTOCOL_VERSION = 2
@@ -56,6 +57,8 @@ class Complete:
     max_new_tokens: int = 128
     budget_ms: float | None = None
     """Time from arrival after which the best text so far is returned; None means no limit."""
+    surroundings: Surroundings | None = None
+    """Excerpts of other files, for layouts of a hole."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ class Stats:
     first_block_ms: float | None = None
     prefill_ms: float = 0.0
     total_ms: float = 0.0
+    excerpt_tokens: tuple[int, ...] = ()
+    """Prompt tokens of each excerpt of the request's surroundings; 0 for one that did not fit."""
 
 
 @dataclass(frozen=True)

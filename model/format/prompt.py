@@ -7,7 +7,12 @@ Knows no tokenizer; `window` cuts characters, `render` orders ids.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from model.format.vocabulary import ChatTokens, FimTokens
+from model.format.surroundings import Surroundings
+from model.format.vocabulary import ChatTokens, FimTokens, RepositoryTokens
+
+MAX_PREFIX_CHARS = 8000
+MAX_SUFFIX_CHARS = 4000
+"""Of the document, around the cursor."""
 
 
 def _psm(fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
@@ -37,6 +42,40 @@ def render(
     if layout not in LAYOUTS:
         raise ValueError(f"Unknown prompt layout {layout!r}; known are {', '.join(LAYOUTS)}.")
     return LAYOUTS[layout](fim, prefix_ids, suffix_ids)
+
+
+@dataclass(frozen=True)
+class Front:
+    """What stands in a prompt before the document's own part; empty if nothing is known."""
+
+    ids: list[int]
+    excerpt_tokens: tuple[int, ...]
+    """Of each excerpt; 0 for one that did not fit."""
+
+
+def render_surroundings(
+    repository: RepositoryTokens, encode: Callable[[str], list[int]], surroundings: Surroundings
+) -> Front:
+    """The repository's name and the excerpts as its other files, up to the document's own path.
+
+    What stands before the first excerpt and behind the last one counts to the budget, too. If no
+    excerpt fits there is no front at all: then the prompt is that of a single file.
+
+    Source: the repository-level prompt of Qwen2.5-Coder; StarCoder2 writes it alike.
+    """
+    ids = [repository.name, *encode(f"{surroundings.repository}\n")]
+    end = [repository.file, *encode(f"{surroundings.path}\n")]
+    num_left = surroundings.max_tokens - len(ids) - len(end)
+    sizes = []
+    for excerpt in surroundings.excerpts:
+        text = excerpt.text.rstrip("\n")
+        piece = [repository.file, *encode(f"{excerpt.path}\n{text}\n")]
+        fits = len(piece) <= num_left
+        if fits:
+            ids += piece
+            num_left -= len(piece)
+        sizes.append(len(piece) if fits else 0)
+    return Front([*ids, *end] if any(sizes) else [], tuple(sizes))
 
 
 FENCE = "```"

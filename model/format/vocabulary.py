@@ -53,13 +53,17 @@ _FIM_SPELLINGS = (
     ("<PRE>", "<SUF>", "<MID>", "<PAD>"),  # CodeLlama
 )
 _CHAT_SPELLINGS = ("<|im_start|>", "<|im_end|>")
+_REPOSITORY_SPELLINGS = (
+    ("<|repo_name|>", "<|file_sep|>"),  # Qwen
+    ("<repo_name>", "<file_sep>"),  # StarCoder2
+)
 _END_SPELLINGS = frozenset(
     {
         *("<|endoftext|>", "<|end_of_text|>", "</s>", "<｜end▁of▁sentence｜>"),
         *_CHAT_SPELLINGS,
         *("<|eot_id|>", "<|eom_id|>", "<|EOT|>", "<EOT>"),
-        *("<|repo_name|>", "<repo_name>", "<reponame>"),
-        *("<|file_sep|>", "<file_sep>", "<file_separator>", "<filename>"),
+        *("<reponame>", "<file_separator>", "<filename>"),
+        *(spelling for spellings in _REPOSITORY_SPELLINGS for spelling in spellings),
         *(spelling for spellings in _FIM_SPELLINGS for spelling in spellings),
     }
 )
@@ -92,6 +96,14 @@ class ChatTokens:
 
 
 @dataclass(frozen=True)
+class RepositoryTokens:
+    """Ids of the special tokens before a repository's name and before each of its files."""
+
+    name: int
+    file: int
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """A byte-level BPE vocabulary.
 
@@ -115,6 +127,8 @@ class Vocabulary:
     """None if the vocabulary has no tokens for filling in the middle."""
     chat: ChatTokens | None
     """None if the vocabulary has no tokens for a conversation."""
+    repository: RepositoryTokens | None = None
+    """None if the vocabulary has no tokens for several files in one text."""
 
 
 def byte_characters() -> dict[int, str]:
@@ -176,6 +190,7 @@ def make_vocabulary(
         end_ids=ends,
         fim=_find_fim(named),
         chat=_find_chat(named),
+        repository=_find_repository(named),
     )
 
 
@@ -189,6 +204,13 @@ def _find_fim(named: Mapping[str, int]) -> FimTokens | None:
 def _find_chat(named: Mapping[str, int]) -> ChatTokens | None:
     start, end = (named.get(spelling) for spelling in _CHAT_SPELLINGS)
     return None if start is None or end is None else ChatTokens(start, end)
+
+
+def _find_repository(named: Mapping[str, int]) -> RepositoryTokens | None:
+    for name, file in _REPOSITORY_SPELLINGS:
+        if name in named and file in named:
+            return RepositoryTokens(named[name], named[file])
+    return None
 
 
 def read_vocabulary(path: Path) -> Vocabulary:

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model.format.prompt import LAYOUTS, Window, render, window
+from model.format.prompt import LAYOUTS, Window, render, render_surroundings, window
+from model.format.surroundings import Excerpt, Surroundings
 from model.format.tokenizer import Tokenizer
-from model.format.vocabulary import FimTokens, Vocabulary, read_vocabulary
+from model.format.vocabulary import (
+    FimTokens,
+    RepositoryTokens,
+    Vocabulary,
+    make_vocabulary,
+    read_vocabulary,
+)
 from tests.tiny import tiny_vocabulary
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "prompts.json").read_text())
@@ -48,6 +55,52 @@ def test_order_of_the_layouts() -> None:
 def test_unknown_layout_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^Unknown prompt layout 'xyz'; known are psm, spm\.$"):
         render("xyz", FIM, [], [])
+
+
+REPOSITORY = RepositoryTokens(name=7, file=8)
+EXCERPTS = (Excerpt("a.py", "def a(): ...\n"), Excerpt("b/c.py", "B = 1"))
+
+
+def encode_bytes(text: str) -> list[int]:
+    return [100 + byte for byte in text.encode()]
+
+
+def spelled(ids: list[int]) -> str:
+    marks = {REPOSITORY.name: "<repo>", REPOSITORY.file: "<file>"}
+    return "".join(marks.get(id_) or chr(id_ - 100) for id_ in ids)
+
+
+def test_excerpts_are_the_other_files_of_a_repository() -> None:
+    surroundings = Surroundings("shop", "src/d.py", EXCERPTS, max_tokens=99)
+    front = render_surroundings(REPOSITORY, encode_bytes, surroundings)
+    assert spelled(front.ids) == (
+        "<repo>shop\n<file>a.py\ndef a(): ...\n<file>b/c.py\nB = 1\n<file>src/d.py\n"
+    )
+    assert front.excerpt_tokens == (19, 14)
+
+
+@given(st.lists(st.text("ab \n", max_size=30), max_size=5), st.integers(0, 120))
+def test_the_budget_holds_and_what_fits_is_there(texts: list[str], max_tokens: int) -> None:
+    excerpts = tuple(Excerpt("e.py", text) for text in texts)
+    surroundings = Surroundings("shop", "d.py", excerpts, max_tokens)
+    front = render_surroundings(REPOSITORY, encode_bytes, surroundings)
+    assert len(front.ids) <= max_tokens
+    assert bool(front.ids) == any(front.excerpt_tokens)
+    num_left = max_tokens - len(front.ids) if front.ids else max_tokens - len("Rshop\nFd.py\n")
+    for excerpt, size in zip(excerpts, front.excerpt_tokens, strict=True):
+        text = excerpt.text.rstrip("\n")
+        assert size in (0, len(f"Fe.py\n{text}\n"))
+        assert size > 0 or len(f"Fe.py\n{text}\n") > num_left
+
+
+def test_repository_tokens_of_two_families() -> None:
+    assert tiny_vocabulary().repository is not None
+    plain = tiny_vocabulary()
+    others = [token.replace("<|file_sep|>", "<file_sep>") for token in plain.tokens]
+    vocabulary = make_vocabulary(
+        others, plain.merges, plain.splits, added_ids=frozenset(plain.special_ids)
+    )
+    assert vocabulary.repository is None, "half of a pair is none"
 
 
 def test_short_text_is_not_cut() -> None:
