@@ -76,6 +76,7 @@ class Task:
     first_block_ms: float | None = None
     confidence: float = 1.0
     """Lowest probability of a token of the first line so far."""
+    excerpt_tokens: tuple[int, ...] = ()
 
     def elapsed_ms(self) -> float:
         """Since the request arrived."""
@@ -116,6 +117,7 @@ class Task:
             first_block_ms=self.first_block_ms,
             prefill_ms=self.prefill_ms,
             total_ms=self.elapsed_ms(),
+            excerpt_tokens=self.excerpt_tokens,
         )
         return Finished(self.request.request_id, self.output.shown, self.output.stop, stats)
 
@@ -143,6 +145,7 @@ class Writer:
         request, output = task.request, task.output
         context = self._context(request)
         output.required = context.required
+        task.excerpt_tokens = context.excerpt_tokens
         sequence, num_cached = self.cache.acquire(context.tokens)
         fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
         length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1
