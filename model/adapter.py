@@ -50,16 +50,19 @@ class LowRank(nn.Module):
     def __init__(self, in_width: int, out_width: int, config: AdapterConfig) -> None:
         super().__init__()
         self.scale = config.alpha / config.rank
-        self.a = nn.Parameter(torch.randn(config.rank, in_width) / in_width**0.5)
+        a = torch.empty(config.rank, in_width)
+        if not a.is_meta:  # random numbers there would load a compiler: 170 MB and two seconds
+            a = a.normal_() / in_width**0.5
+        self.a = nn.Parameter(a)
         self.b = nn.Parameter(torch.zeros(out_width, config.rank))
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out), in the type of `x`; training keeps A and B in float32."""
         return F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype)) * self.scale
 
-    def delta(self) -> Tensor:
-        """The update as a weight, (out, in) float32."""
-        return (self.b.float() @ self.a.float()) * self.scale
+    def delta(self, rows: slice = slice(None)) -> Tensor:
+        """The update as a weight, or those rows of it: (out, in) float32."""
+        return (self.b[rows].float() @ self.a.float()) * self.scale
 
 
 class LayerUpdate(nn.Module):

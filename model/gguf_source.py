@@ -52,7 +52,7 @@ class GGUFSource:
             self._head = read_head(path)
         except GGUFError as error:
             raise WeightsError(str(error)) from error
-        self._data = np.memmap(path, dtype=np.uint8, mode="r")
+        self._path = path
         self._infos = {_hugging_face_name(name): info for name, info in self._head.tensors.items()}
         for info in self._head.tensors.values():
             if info.type not in _TYPES:
@@ -81,8 +81,10 @@ class GGUFSource:
         info = self._infos[name]
         block_size, block_bytes = GGML_QUANT_SIZES[info.type]
         row_bytes = math.prod(info.shape[1:]) // block_size * block_bytes
-        first = info.offset + begin * row_bytes
-        raw = self._data[first : first + (end - begin) * row_bytes].reshape(end - begin, row_bytes)
+        # Not mapped: mapped pages would count as this process's memory until all is read.
+        raw = np.fromfile(
+            self._path, np.uint8, (end - begin) * row_bytes, offset=info.offset + begin * row_bytes
+        ).reshape(end - begin, row_bytes)
         if info.type in (GGMLQuantizationType.F32, GGMLQuantizationType.F16):
             # View, not library: it has nothing to dequantize here.
             kind = np.float32 if info.type == GGMLQuantizationType.F32 else np.float16

@@ -1,8 +1,8 @@
 """Weights in from GGUF files and safetensors folders, out to safetensors folders.
 
 Every source is seen as tensors under their Hugging Face names, read in row ranges so that memory
-stays bounded, and poured into the fused layers of `model.network`. Weights are data: nothing here
-unpickles or runs code from a file. Knows no tokens.
+stays bounded, and poured into the fused layers of `model.network`, or of whatever else computes
+them. Weights are data: nothing here unpickles or runs code from a file. Knows no tokens.
 """
 
 import json
@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -19,17 +19,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.adapter import load_adapter, load_update, merge_update
+from model.adapter import Adapter, LowRank, load_adapter, load_update, merge_update
+from model.config import ModelConfig
 from model.folder_source import FolderSource
 from model.gguf_source import GGUFSource
+from model.layout import Place, places
 from model.network import Transformer
 from model.packed import PackedLinear
 from model.source import PICKLES, Source, WeightsError
 
-__all__ = ["WeightsError", "load_model", "open_source", "save_model"]
+__all__ = ["StoredWeights", "WeightsError", "load_model", "open_source", "save_model"]
 
-ROWS_AT_ONCE = 512
-"""Rows dequantized in one go: small enough to stay in cache and to bound memory."""
+NUMBERS_AT_ONCE = 1 << 19
+"""Numbers dequantized in one go: small enough to stay in cache and to bound memory."""
+
+Sink = Callable[[str, int, Tensor], None]
+"""Takes rows of a parameter: its name in `Transformer`, the first row, the rows. Called by several
+threads at a time, each with rows of its own, and in any order."""
 
 _WITHOUT_EFFECT = ("rotary_emb.inv_freq", "rope_freqs.weight")
 """Tensors that some files hold and that the configuration already tells."""
@@ -58,15 +64,18 @@ def load_model(
         WeightsError: if the weights are missing, foreign, damaged or of an unknown kind.
         AdapterError: if an adapter file does not fit.
     """
-    source = open_source(path)
-    _check_config(source, path)
+    source = _open_checked(path)
     with torch.device("meta"):
         model = Transformer(source.config)
-    _check_shapes(source, model, path)
     model = model.to(dtype).to_empty(device=device)
     if source.config.is_tied:
         model.head.weight = model.embedding.weight
-    _pour(source, model)
+    parameters = dict(model.named_parameters())
+
+    def take(name: str, begin: int, rows: Tensor) -> None:
+        parameters[name].data[begin : begin + len(rows)].copy_(rows)
+
+    _pour(source, take)
     update = None
     if merge is not None:
         update = load_adapter(merge, source.config, "merge")
@@ -77,6 +86,51 @@ def load_model(
     if adapter is not None:
         model.adapter = load_adapter(adapter, source.config).to(device, dtype)
     return model.requires_grad_(False).eval()
+
+
+class StoredWeights:
+    """What `load_model` would load, poured out piece by piece: there is never a whole network."""
+
+    def __init__(self, path: Path, *, adapter: Path | None = None) -> None:
+        """Read no more than the head of the weights; arguments and errors as in `load_model`."""
+        self._source = _open_checked(path)
+        self._adapter = adapter
+        self.config: ModelConfig = self._source.config
+
+    def pour(self, sink: Sink) -> None:
+        """Give `sink` all rows of all parameters; a tied head is given as the embedding alone."""
+        update = None if self._adapter is None else load_update(self._adapter, self.config)
+        low_ranks = {} if update is None else _low_ranks(update)
+
+        def take(name: str, begin: int, rows: Tensor) -> None:
+            low_rank = low_ranks.get(name)
+            if low_rank is not None:
+                rows = rows.float() + low_rank.delta(slice(begin, begin + len(rows)))
+            sink(name, begin, rows)
+
+        _pour(self._source, take)
+
+    def read_adapter(self) -> Adapter | None:
+        """The gated adapter, in float32."""
+        return None if self._adapter is None else load_adapter(self._adapter, self.config)
+
+
+def _low_ranks(update: Adapter) -> dict[str, LowRank]:
+    """The updates of the base by the names of the parameters that they are added to."""
+    kinds = {"attention": ("qkv", "out"), "ffn": ("gate_up", "down")}
+    return {
+        f"blocks.{index}.{part}.{kind}.weight": getattr(layer, kind)
+        for index, layer in enumerate(update.layers)
+        for part, names in kinds.items()
+        for kind in names
+    }
+
+
+def _open_checked(path: Path) -> Source:
+    source = open_source(path)
+    _check_config(source, path)
+    _check_shapes(source, path)
+    return source
 
 
 def open_source(path: Path) -> Source:
@@ -142,28 +196,29 @@ def _is_number(value: object, kind: object) -> bool:
     return (kind is float or isinstance(value, int)) and 0 <= value < math.inf
 
 
-def _check_shapes(source: Source, model: Transformer, path: Path) -> None:
+def _check_shapes(source: Source, path: Path) -> None:
     """Refuse what is missing or misshapen, and also what is left over.
 
     A tensor that this network has no place for, such as a bias or a norm of a close relative, would
     otherwise be dropped in silence and the text come out wrong.
     """
-    left_over = set(source.shapes) - {name for name, _ in _targets(model)}
-    if model.config.is_tied:
+    expected = {place.name: place.shape for place in places(source.config)}
+    left_over = set(source.shapes) - expected.keys()
+    if source.config.is_tied:
         left_over.discard("lm_head.weight")
     left_over = {name for name in left_over if not name.endswith(_WITHOUT_EFFECT)}
-    for name, target in _targets(model):
+    for name, expected_shape in expected.items():
         shape = source.shapes.get(name)
         if shape is None:
             raise WeightsError(f"{path} lacks the tensor {name}.")
-        if shape != tuple(target.shape):
+        if shape != expected_shape:
             raise WeightsError(
                 f"{path}: tensor {name} has shape {list(shape)}, but its configuration asks for "
-                f"{list(target.shape)}."
+                f"{list(expected_shape)}."
             )
     if left_over:
         raise WeightsError(
-            f"{path} has the tensor {min(left_over)}, which a plain {model.config.architecture} "
+            f"{path} has the tensor {min(left_over)}, which a plain {source.config.architecture} "
             "network has no place for."
         )
 
@@ -175,44 +230,21 @@ def _step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
-def _pour(source: Source, model: Transformer) -> None:
-    """Read all tensors into the network's parameters, several at a time."""
-    jobs = [
-        (name, begin, min(begin + ROWS_AT_ONCE, len(target)), target)
-        for name, target in _targets(model)
-        for begin in range(0, len(target), ROWS_AT_ONCE)
-    ]
+def _pour(source: Source, sink: Sink) -> None:
+    """Read all tensors and give them to `sink`, several pieces at a time."""
+    jobs = []
+    for place in places(source.config):
+        num_rows = place.shape[0]
+        step = max(NUMBERS_AT_ONCE // math.prod(place.shape[1:]), 1)
+        jobs += [(place, begin, min(begin + step, num_rows)) for begin in range(0, num_rows, step)]
 
-    def pour(job: tuple[str, int, int, Tensor]) -> None:
-        name, begin, end, target = job
-        target[begin:end].copy_(source.read(name, begin, end))
+    @torch.no_grad()  # the mode is per thread
+    def pour(job: tuple[Place, int, int]) -> None:
+        place, begin, end = job
+        sink(place.parameter, place.begin + begin, source.read(place.name, begin, end))
 
-    with torch.no_grad(), ThreadPoolExecutor(os.cpu_count() or 1, initializer=_step_back) as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 1, initializer=_step_back) as pool:
         list(pool.map(pour, jobs))
-
-
-@torch.no_grad()
-def _targets(model: Transformer) -> Iterator[tuple[str, Tensor]]:
-    """Each Hugging Face tensor and the (slice of a) parameter that holds it here."""
-    yield "model.embed_tokens.weight", model.embedding.weight.data
-    if not model.config.is_tied:
-        yield "lm_head.weight", model.head.weight.data
-    yield "model.norm.weight", model.norm.weight.data
-    for index, block in enumerate(model.blocks):
-        prefix = f"model.layers.{index}."
-        parameters = {name: value.data for name, value in block.named_parameters()}
-        yield prefix + "input_layernorm.weight", parameters["attention_norm.weight"]
-        yield prefix + "post_attention_layernorm.weight", parameters["ffn_norm.weight"]
-        widths: list[int] = block.attention.widths  # type: ignore[union-attr,assignment]
-        for kind in ("weight", "bias") if model.config.has_qkv_bias else ("weight",):
-            parts = torch.split(parameters[f"attention.qkv.{kind}"], widths)
-            for letter, part in zip("qkv", parts, strict=True):
-                yield f"{prefix}self_attn.{letter}_proj.{kind}", part
-        yield prefix + "self_attn.o_proj.weight", parameters["attention.out.weight"]
-        gate, up = parameters["ffn.gate_up.weight"].chunk(2)
-        yield prefix + "mlp.gate_proj.weight", gate
-        yield prefix + "mlp.up_proj.weight", up
-        yield prefix + "mlp.down_proj.weight", parameters["ffn.down.weight"]
 
 
 def save_model(model: Transformer, folder: Path) -> None:
@@ -223,7 +255,11 @@ def save_model(model: Transformer, folder: Path) -> None:
     if config.rope_factors is not None:
         raise WeightsError("Saving a model with scaled rotary frequencies is not supported.")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: part.detach().contiguous().cpu() for name, part in _targets(model)}
+    parameters = dict(model.named_parameters())
+    tensors = {}
+    for place in places(config):
+        rows = parameters[place.parameter].detach()[place.begin : place.begin + place.shape[0]]
+        tensors[place.name] = rows.contiguous().cpu()
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     names = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}
     record = {

@@ -10,7 +10,7 @@ from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
 from model.network import Transformer
 from model.packed import pack
-from model.weights import load_model
+from model.weights import StoredWeights, load_model
 from sampler.drafting import CUDA_COSTS, NATIVE_COSTS, TORCH_COSTS
 from sampler.engine import Engine
 from sampler.generation import EngineSettings
@@ -95,16 +95,16 @@ def open_engine(
     if block_size is not None and block_size < 1:
         raise ValueError(f"A block has at least 1 slot, not {block_size}.")
     vocabulary = read_vocabulary(path)
-    model = load_model(path, dtype=dtype, device=device, adapter=adapter)
-    if block_size is None and model.adapter is not None:
-        block_size = model.adapter.config.block_size
-    block_size = block_size or BLOCK_SIZE
-    network: Transformer | NativeModel = model
-    if kernels == "native" or (kernels == "auto" and _suits_native(model.config)):
-        network = NativeModel(model)
-        del model
+    network: Transformer | NativeModel
+    stored = None if kernels == "torch" else StoredWeights(path, adapter=adapter)
+    if stored is not None and (kernels == "native" or _suits_native(stored.config)):
+        network = NativeModel(stored)
     else:
-        pack(model)
+        network = load_model(path, dtype=dtype, device=device, adapter=adapter)
+        pack(network)
+    if block_size is None and network.adapter is not None:
+        block_size = network.adapter.config.block_size
+    block_size = block_size or BLOCK_SIZE
     runner = Runner(network)
     with torch.inference_mode():
         network(torch.zeros(1, block_size, dtype=torch.long, device=device))

@@ -1,5 +1,6 @@
-// Choice of a path, packing of weights, buffers. The arithmetic of a forward is in forward.h.
+// Choice of a path, weights, buffers. The arithmetic of a forward is in forward.h.
 #include "library.h"
+#include "packing.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -62,60 +63,6 @@ struct OwnNetwork : Network {
 };
 
 OwnNetwork& own(Network* network) { return *static_cast<OwnNetwork*>(network); }
-
-struct Packing {
-  Matrix* matrix;
-  const void* rows;
-  int number_kind;
-  bool is_interleaved;
-};
-
-float number_at(const Packing& packing, int64_t index) {
-  if (packing.number_kind == FLOAT32) return static_cast<const float*>(packing.rows)[index];
-  const uint32_t bits = uint32_t{static_cast<const uint16_t*>(packing.rows)[index]} << 16;
-  float number;
-  std::memcpy(&number, &bits, 4);
-  return number;
-}
-
-void pack_panel(const Packing& packing, int panel) {
-  const Matrix& matrix = *packing.matrix;
-  uint8_t* const place = matrix.data + matrix.panel_bytes() * panel;
-  for (int lane = 0; lane < PANEL; ++lane) {
-    int64_t row = int64_t{panel} * PANEL + lane;
-    if (packing.is_interleaved) {  // 16 gates, then what they gate
-      row = int64_t{panel} * TILE + lane % TILE + (lane < TILE ? 0 : matrix.num_outputs / 2);
-    }
-    const bool is_padding = row >= matrix.num_outputs;
-    for (int g = 0; g < matrix.num_groups(); ++g) {
-      const int64_t first = row * matrix.num_inputs + int64_t{g} * matrix.group;
-      float numbers[64];
-      float most = 0.0f;
-      for (int k = 0; k < matrix.group; ++k) {
-        numbers[k] = is_padding ? 0.0f : number_at(packing, first + k);
-        most = std::fmax(most, std::fabs(numbers[k]));
-      }
-      const float scale = most / 127.0f, inverse = most > 0.0f ? 127.0f / most : 0.0f;
-      uint8_t* group = place + matrix.group_bytes() * g;
-      std::memcpy(group + lane * 4, &scale, 4);
-      group += PANEL * 4;
-      for (int k = 0; k < matrix.group; ++k) {
-        const int rounded = static_cast<int>(std::nearbyint(numbers[k] * inverse));
-        group[k / 4 * PANEL * 4 + lane * 4 + k % 4] = static_cast<uint8_t>(rounded + 128);
-      }
-    }
-  }
-}
-
-void pack(void* context, Member& member) {
-  const Packing& packing = *static_cast<const Packing*>(context);
-  const int num_panels = packing.matrix->num_panels();
-  for (int panel; (panel = member.take(num_panels, 1)) >= 0;) {
-    pack_panel(packing, panel);
-    member.finish(1, num_panels);
-  }
-  member.pass();
-}
 
 const std::vector<const Path*>& paths() {
   static const std::vector<const Path*> known = [] {
@@ -228,9 +175,7 @@ const char* seed_path(const Network* network) {
   return static_cast<const OwnNetwork*>(network)->path->name;
 }
 
-void seed_set_matrix(
-    Network* network, int layer, int kind, const void* rows, int number_kind, int num_outputs,
-    int num_inputs) {
+void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int num_inputs) {
   OwnNetwork& of = own(network);
   of.team->settle();
   Matrix& matrix = of.matrix(layer, kind);
@@ -240,13 +185,21 @@ void seed_set_matrix(
   matrix.group = num_inputs % 64 == 0 ? 64 : num_inputs % 32 == 0 ? 32 : 16;
   const int64_t num_bytes = matrix.panel_bytes() * matrix.num_panels();
   matrix.data = static_cast<uint8_t*>(allocate(static_cast<size_t>(num_bytes)));
+  std::memset(matrix.data + num_bytes - matrix.panel_bytes(), 0,
+              static_cast<size_t>(matrix.panel_bytes()));  // what is never set has the scale 0
   if (kind >= FIRST_UPDATE && (kind - FIRST_UPDATE) % 2 == 1 && num_inputs > of.rank) {
     of.rank = num_inputs;
     of.num_rows = 0;  // buffers are made anew
   }
-  Packing packing = {&matrix, rows, number_kind, kind == GATE_UP || kind == FIRST_UPDATE + 5};
-  of.team->run(pack, &packing);
-  of.team->settle();
+}
+
+void seed_set_rows(
+    Network* network, int layer, int kind, int first, int num_rows, const float* rows) {
+  const Matrix& matrix = own(network).matrix(layer, kind);
+  const bool is_interleaved = kind == GATE_UP || kind == FIRST_UPDATE + 5;
+  for (int row = first; row < first + num_rows; ++row, rows += matrix.num_inputs) {
+    pack_row(matrix, row, is_interleaved, rows);
+  }
 }
 
 void seed_tie(Network* network) {

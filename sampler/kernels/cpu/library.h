@@ -6,13 +6,12 @@
 #include "network.h"
 
 /// Raised with every change of what stands here.
-#define SEED_ABI 2
+#define SEED_ABI 3
 
 /// Matrices by number; `layer` is ignored for the first two. The last eight are the low-rank
 /// updates' a and b, in the order of the four before.
 enum MatrixKind { EMBEDDING, HEAD, QKV, OUT, GATE_UP, DOWN, FIRST_UPDATE };
 enum VectorKind { QKV_BIAS, ATTENTION_NORM, FFN_NORM, FINAL_NORM, MASK_EMBEDDING, COSINES, SINES };
-enum NumberKind { FLOAT32, BFLOAT16 };
 
 #pragma GCC visibility push(default)
 extern "C" {
@@ -27,10 +26,13 @@ Network* seed_open(const Shape* shape, int num_threads, const char* path);
 void seed_close(Network* network);
 const char* seed_path(const Network* network);
 
-/// Quantize and keep a matrix (N, K) of contiguous rows.
-void seed_set_matrix(
-    Network* network, int layer, int kind, const void* rows, int number_kind, int num_outputs,
-    int num_inputs);
+/// Make room for a matrix (N, K) that has none yet or is to be replaced.
+void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int num_inputs);
+
+/// Quantize and keep `num_rows` contiguous rows of it, the outputs from `first` on. Other threads
+/// may set other rows meanwhile.
+void seed_set_rows(
+    Network* network, int layer, int kind, int first, int num_rows, const float* rows);
 
 /// The head is the embedding.
 void seed_tie(Network* network);

@@ -9,7 +9,7 @@ import functools
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-ABI = 2
+ABI = 3
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -63,8 +63,14 @@ class Call(ctypes.Structure):
     )
 
 
-MATRICES = ("embedding", "head", "qkv", "out", "gate_up", "down")
-"""In the order of `MatrixKind`; `a` and `b` of the last four's updates follow."""
+LINEARS = ("qkv", "out", "gate_up", "down")
+MATRICES = (
+    "embedding",
+    "head",
+    *LINEARS,
+    *(f"{linear}.{part}" for linear in LINEARS for part in "ab"),
+)
+"""In the order of `MatrixKind`; the last eight are the low-rank updates of the linear layers."""
 VECTORS = (
     "qkv_bias",
     "attention_norm",
@@ -106,8 +112,10 @@ def load_library() -> ctypes.CDLL:
     library.seed_close.restype = None
     library.seed_path.argtypes = [c_void_p]
     library.seed_path.restype = c_char_p
-    library.seed_set_matrix.argtypes = [c_void_p, c_int, c_int, c_void_p, c_int, c_int, c_int]
-    library.seed_set_matrix.restype = None
+    library.seed_add_matrix.argtypes = [c_void_p, c_int, c_int, c_int, c_int]
+    library.seed_add_matrix.restype = None
+    library.seed_set_rows.argtypes = [c_void_p, c_int, c_int, c_int, c_int, c_void_p]
+    library.seed_set_rows.restype = None
     library.seed_tie.argtypes = [c_void_p]
     library.seed_tie.restype = None
     library.seed_set_vector.argtypes = [c_void_p, c_int, c_int, c_void_p, c_int64]

@@ -21,10 +21,13 @@ from torch import Tensor
 
 from model.adapter import Adapter, LowRank
 from model.config import ModelConfig
+from model.layout import places
 from model.masks import Branches
 from model.network import Transformer, rotary_table
+from model.weights import StoredWeights
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.library import (
+    LINEARS,
     MATRICES,
     VECTORS,
     Cache,
@@ -36,6 +39,8 @@ from sampler.kernels.cpu.library import (
 
 TILE, PANEL = 16, 32
 """Of network.h."""
+ROWS_AT_ONCE = 1024
+"""Rows of a network in PyTorch that are widened to float32 in one go."""
 Visible = Literal["causal", "canvas"] | Branches
 """What the rows of a call see, see `model.masks.Attention`."""
 PATH_VARIABLE = "SEED_LSP_CPU_PATH"
@@ -61,19 +66,27 @@ class NativeModel:
     device = torch.device("cpu")
     dtype = torch.float32
 
-    def __init__(self, model: Transformer, *, threads: int | None = None, path: str | None = None):
-        """Pack the weights of `model`, whose own are freed as it goes: it is of no use afterwards.
+    def __init__(
+        self,
+        weights: StoredWeights | Transformer,
+        *,
+        threads: int | None = None,
+        path: str | None = None,
+    ):
+        """Read and pack weights and adapter.
 
         Args:
-            model: on the CPU, in any floating type; its adapter is taken over.
+            weights: in their file, to be read piece by piece; or a network on the CPU, in any
+                floating type, which is left as it is.
             threads: how many compute; as many as PyTorch uses by default.
             path: code path; by default what the environment names, else the best one here.
 
         Raises:
             NativeError: if there is no library or no such path, or the network's shape does not
                 suit the kernels.
+            AdapterError: if the adapter's file does not fit.
         """
-        config = model.config
+        config = weights.config
         check_shape(config)
         self._library = load_library()
         self.config = config
@@ -98,9 +111,11 @@ class NativeModel:
         self._handle = ctypes.c_void_p(handle)
         weakref.finalize(self, self._library.seed_close, self._handle)
         self._adapter: Adapter | None = None
-        self._mean_embedding_D = model.embedding.weight.mean(dim=0, dtype=torch.float32)
-        self._take(model)
-        self.adapter = model.adapter
+        self._take(weights)
+        # Only now, when the update of the base is freed.
+        self.adapter = (
+            weights.read_adapter() if isinstance(weights, StoredWeights) else weights.adapter
+        )
         self._library.seed_trim()
 
     @property
@@ -116,19 +131,23 @@ class NativeModel:
 
     @property
     def adapter(self) -> Adapter | None:
-        """The gated adapter, if there is one; setting it packs it."""
+        """The gated adapter, if there is one; setting it packs it.
+
+        What one gets has shapes and no numbers: those are with the kernels, and only there.
+        """
         return self._adapter
 
     @adapter.setter
     def adapter(self, adapter: Adapter | None) -> None:
-        self._adapter = adapter
         self._library.seed_enable_update(self._handle, int(adapter is not None))
-        mask_D = self._mean_embedding_D
+        self._adapter, mask_D = None, self._mean_embedding_D
         if adapter is not None:
+            with torch.device("meta"):
+                self._adapter = Adapter(self.config, adapter.config)
             mask_D = adapter.mask_embedding.detach().float()
             for index, layer in enumerate(adapter.layers):
-                for kind, name in enumerate(MATRICES[2:]):
-                    self._set_update(index, len(MATRICES) + 2 * kind, getattr(layer, name))
+                for kind in LINEARS:
+                    self._set_update(index, kind, getattr(layer, kind))
         self._set_vector("mask_embedding", mask_D)
 
     def allocate(self, num_positions: int) -> NativeCache:
@@ -231,53 +250,76 @@ class NativeModel:
         self._library.seed_forward(self._handle, ctypes.byref(call))
 
     @torch.no_grad()
-    def _take(self, model: Transformer) -> None:
+    def _take(self, weights: StoredWeights | Transformer) -> None:
         config = self.config
-        self._set_matrix(0, MATRICES.index("embedding"), model.embedding.weight)
+        vectors: dict[str, Tensor] = {}
+        sums_D: dict[int, Tensor] = {}
+        for place in places(config):
+            name, shape = place.parameter, (place.begin + place.shape[0], *place.shape[1:])
+            if len(shape) == 1:  # the last of several places is the end of the parameter
+                vectors[name] = torch.empty(shape)
+            else:
+                self._add_matrix(*_locate(name), shape)
         if config.is_tied:
             self._library.seed_tie(self._handle)
+
+        def take(name: str, begin: int, rows: Tensor) -> None:
+            if name in vectors:
+                vectors[name][begin : begin + len(rows)] = rows
+                return
+            for first in range(0, len(rows), ROWS_AT_ONCE):
+                part = rows[first : first + ROWS_AT_ONCE].float()
+                if name == "embedding.weight":
+                    sums_D[begin + first] = part.sum(dim=0)
+                self._set_rows(*_locate(name), begin + first, part)
+
+        if isinstance(weights, StoredWeights):
+            weights.pour(take)
         else:
-            self._set_matrix(0, MATRICES.index("head"), model.head.weight)
-        empty = torch.empty(0)
-        model.embedding.weight.data, model.head.weight.data = empty, empty
-        for index, block in enumerate(model.blocks):
-            parameters = dict(block.named_parameters())
-            for kind, name in enumerate(MATRICES[2:], 2):
-                part = "attention" if name in ("qkv", "out") else "ffn"
-                parameter = parameters[f"{part}.{name}.weight"]
-                self._set_matrix(index, kind, parameter)
-                parameter.data = empty
-            for name in ("attention_norm", "ffn_norm"):
-                self._set_vector(name, parameters[f"{name}.weight"], index)
-            if config.has_qkv_bias:
-                self._set_vector("qkv_bias", parameters["attention.qkv.bias"], index)
-        self._set_vector("final_norm", model.norm.weight)
+            for name, parameter in weights.named_parameters():
+                if not name.startswith("adapter."):
+                    take(name, 0, parameter)
+        for name, vector in vectors.items():
+            layer, kind = _locate(name)
+            self._set_vector(kind, vector, layer)
+        ordered_ND = torch.stack([sums_D[begin] for begin in sorted(sums_D)])
+        self._mean_embedding_D = ordered_ND.sum(dim=0) / config.vocab_size
         cosines_SK, sines_SK = rotary_table(config, self.device, torch.float32)
         half = config.head_dim // 2
         self._set_vector("cosines", cosines_SK[:, :half])
         self._set_vector("sines", sines_SK[:, :half])
 
-    def _set_matrix(self, layer: int, kind: int, weight: Tensor) -> None:
-        weight = weight.detach()
-        if weight.dtype not in (torch.float32, torch.bfloat16):
-            weight = weight.float()
-        weight = weight.contiguous()
-        is_half = int(weight.dtype == torch.bfloat16)
-        self._library.seed_set_matrix(
-            self._handle, layer, kind, weight.data_ptr(), is_half, *weight.shape
-        )
+    def _add_matrix(self, layer: int, kind: str, shape: tuple[int, ...]) -> None:
+        number = MATRICES.index(kind)
+        self._library.seed_add_matrix(self._handle, layer, number, *shape)
 
-    def _set_update(self, layer: int, kind: int, update: LowRank) -> None:
+    def _set_rows(self, layer: int, kind: str, begin: int, rows: Tensor) -> None:
+        """Quantize rows of a matrix, `begin` and following."""
+        rows = rows.detach().float().contiguous()
+        number = MATRICES.index(kind)
+        self._library.seed_set_rows(self._handle, layer, number, begin, len(rows), rows.data_ptr())
+
+    def _set_update(self, layer: int, kind: str, update: LowRank) -> None:
         """Ranks are padded to whole panels by zeros."""
         padding = -update.a.shape[0] % PANEL
-        self._set_matrix(layer, kind, F.pad(update.a.detach().float(), (0, 0, 0, padding)))
-        b = update.b.detach().float() * update.scale
-        self._set_matrix(layer, kind + 1, F.pad(b, (0, padding)))
+        a = F.pad(update.a.detach().float(), (0, 0, 0, padding))
+        b = F.pad(update.b.detach().float() * update.scale, (0, padding))
+        for name, rows in ((f"{kind}.a", a), (f"{kind}.b", b)):
+            self._add_matrix(layer, name, tuple(rows.shape))
+            self._set_rows(layer, name, 0, rows)
 
     def _set_vector(self, name: str, vector: Tensor, layer: int = 0) -> None:
         vector = vector.detach().float().contiguous()
         kind = VECTORS.index(name)
         self._library.seed_set_vector(self._handle, layer, kind, vector.data_ptr(), vector.numel())
+
+
+def _locate(name: str) -> tuple[int, str]:
+    """Layer and kind (in `MATRICES` or `VECTORS`) of a parameter of `Transformer`."""
+    parts = name.split(".")
+    layer = int(parts[1]) if parts[0] == "blocks" else 0
+    kind = "final_norm" if parts[-2] == "norm" else parts[-2]
+    return layer, f"{kind}_bias" if parts[-1] == "bias" else kind
 
 
 def _places(attention: Visible, start: int, num_rows: int) -> Tensor | None:
