@@ -70,6 +70,8 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
 
 }  // namespace
 
+#include "products.h"
+
 #include "forward.h"
 
 const Path AVX2_PATH = {"avx2", VALUE_BYTES, run_forward};

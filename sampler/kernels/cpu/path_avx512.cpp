@@ -58,6 +58,8 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
 
 }  // namespace
 
+#include "products.h"
+
 #include "forward.h"
 
 const Path AVX512_PATH = {"avx512", VALUE_BYTES, run_forward};

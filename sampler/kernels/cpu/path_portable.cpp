@@ -49,6 +49,8 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
 
 }  // namespace
 
+#include "products.h"
+
 #include "forward.h"
 
 const Path PORTABLE_PATH = {"portable", VALUE_BYTES, run_forward};

@@ -1,0 +1,268 @@
+// Attention over the cache, and the rows' own keys and values into it.
+//
+// The path has defined STEP_QUERIES and dot_keys, see forward.h.
+#pragma once
+
+#include "lanes.h"
+#include "network.h"
+#include "phases.h"
+
+namespace {
+
+/// Largest magnitude of a quantized query or key: its products with head_dim others fit in 31 bits.
+ALWAYS_INLINE float attention_limit(int head_dim) { return head_dim <= 128 ? 4095.0f : 2047.0f; }
+
+ALWAYS_INLINE int32_t nearest(float x) {
+  const float moved = x + ROUNDER;
+  int32_t bits, offset;
+  memcpy(&bits, &moved, 4);
+  memcpy(&offset, &ROUNDER, 4);
+  return bits - offset;
+}
+
+/// Rotary position embedding, halves convention, then int16; returns the scale.
+inline float rotate(
+    const float* from, const float* cosines, const float* sines, int head_dim, int16_t* to) {
+  const int half = head_dim / 2;
+  float rotated[512];
+  float most = 0.0f;
+  for (int i = 0; i < half; ++i) {
+    rotated[i] = from[i] * cosines[i] - from[half + i] * sines[i];
+    rotated[half + i] = from[half + i] * cosines[i] + from[i] * sines[i];
+  }
+  for (int i = 0; i < head_dim; ++i) {
+    const float magnitude = __builtin_fabsf(rotated[i]);
+    most = magnitude > most ? magnitude : most;
+  }
+  const float limit = attention_limit(head_dim);
+  const float inverse = most > 0.0f ? limit / most : 0.0f;
+  for (int i = 0; i < head_dim; ++i) to[i] = (int16_t)nearest(rotated[i] * inverse);
+  return most / limit;
+}
+
+/// Phase: queries, and the rows' keys and values into the cache. One unit is one head of all rows.
+inline void place_heads(const Network& network, const Call& call, int layer, Member& member) {
+  const Shape& shape = network.shape;
+  const int head_dim = shape.head_dim, num_kv_heads = shape.num_kv_heads;
+  const int heads_per_kv = shape.num_heads / num_kv_heads, half = head_dim / 2;
+  const int width = (shape.num_heads + 2 * num_kv_heads) * head_dim;
+  const Cache& cache = call.cache;
+  share(member, shape.num_heads + 2 * num_kv_heads, 1, [&](int head) {
+    for (int row = 0; row < call.num_rows; ++row) {
+      const int64_t slot = call.start + row;
+      const float* from = network.qkv + (int64_t)row * width + head * head_dim;
+      const int64_t position = call.places != nullptr ? call.places[row].position : slot;
+      const float* cosines = network.cosines + position * half;
+      const float* sines = network.sines + position * half;
+      if (head < shape.num_heads) {
+        const int64_t index = (int64_t)(head / heads_per_kv) * call.num_rows * heads_per_kv +
+                              (int64_t)row * heads_per_kv + head % heads_per_kv;
+        network.query_scales[index] =
+            rotate(from, cosines, sines, head_dim, network.queries + index * head_dim);
+      } else if (head < shape.num_heads + num_kv_heads) {
+        const int64_t kv_head = (int64_t)layer * num_kv_heads + head - shape.num_heads;
+        int16_t key[512];
+        cache.key_scales[kv_head * cache.num_slots + slot] =
+            rotate(from, cosines, sines, head_dim, key);
+        int16_t* to = cache.keys + (kv_head * cache.num_slots + slot / TILE * TILE) * head_dim +
+                      slot % TILE * 2;
+        for (int i = 0; i < half; ++i) memcpy(to + (int64_t)i * TILE * 2, key + 2 * i, 4);
+      } else {
+        const int64_t kv_head =
+            (int64_t)layer * num_kv_heads + head - shape.num_heads - num_kv_heads;
+        uint16_t* to = cache.values + (kv_head * cache.num_slots + slot) * padded_head_dim(head_dim);
+        for (int i = 0; i < head_dim; ++i) {
+          to[i / 32 * 32 + i % 16 * 2 + i / 16 % 2] = to_bfloat16(from[i]);
+        }
+      }
+    }
+  });
+}
+
+/// R queries against all keys of `num_tiles` tiles of 16: scores, not yet scaled by the query.
+template <int R>
+inline void score(
+    const int16_t* queries, const int16_t* keys, const float* key_scales, int num_tiles,
+    int head_dim, int64_t stride, float* scores) {
+  for (int tile = 0; tile < num_tiles; ++tile) {
+    Ints dots[R];
+    dot_keys<R>(dots, keys + (int64_t)tile * TILE * head_dim, queries, head_dim);
+    const Floats scales = load(key_scales + tile * TILE);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      store(scores + r * stride + tile * TILE, to_floats(dots[r]) * scales);
+    }
+  }
+}
+
+/// The slots that a row sees: the first `first` ones and those from `begin` to `end`.
+struct Seen {
+  int first, begin, end;
+  int num_slots() const { return first > end ? first : end; }
+};
+
+/// Scores to weights in place, zero where nothing is seen up to the last tile; returns 1 / sum.
+inline float soften(float* scores, float scale, const Seen& seen, int num_tiles) {
+  const Ints lanes = lane_numbers();
+  const Ints first = splat((int32_t)seen.first), end = splat((int32_t)seen.end);
+  const Ints before = splat((int32_t)seen.begin - 1);
+  const Floats nothing = splat(-3e38f), zero = splat(0.0f), scales = splat(scale);
+  const int num_seen = ceil_div(seen.num_slots(), TILE);
+  const auto is_visible = [&](int tile) {
+    const Ints slots = lanes + splat((int32_t)(tile * TILE));
+    return less(slots, first) | (less(before, slots) & less(slots, end));
+  };
+  Floats most = nothing;
+  for (int tile = 0; tile < num_seen; ++tile) {
+    const Ints is_seen = is_visible(tile);
+    const Floats x = choose(is_seen, load(scores + tile * TILE) * scales, nothing);
+    store(scores + tile * TILE, x);
+    most = max(most, x);
+  }
+  const Floats top = splat(highest(most));
+  Floats total = zero;
+  for (int tile = 0; tile < num_seen; ++tile) {
+    const Ints is_seen = is_visible(tile);
+    const Floats weight =
+        choose(is_seen, exponential(load(scores + tile * TILE) - top), zero);
+    store(scores + tile * TILE, weight);
+    total = total + weight;
+  }
+  for (int tile = num_seen; tile < num_tiles; ++tile) store(scores + tile * TILE, zero);
+  return 1.0f / sum(total);
+}
+
+/// R rows of weights by values: 16 · D dimensions of the weighted sums, times `inverses`.
+template <int R, int D>
+inline void blend(
+    const float* weights, int64_t stride, const uint16_t* values, int value_width, int num_slots,
+    const float* inverses, float* const* to, int first_dim, int head_dim) {
+  Floats sums[R][D];
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int d = 0; d < D; ++d) sums[r][d] = splat(0.0f);
+  }
+  values += first_dim;
+  for (int slot = 0; slot < num_slots; ++slot) {
+    Floats value[D];
+#pragma GCC unroll 2
+    for (int d = 0; d < D; d += 2) load_bfloat16(values + d * LANES, value[d], value[d + 1]);
+    values += value_width;
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      const Floats weight = splat(weights[r * stride + slot]);
+#pragma GCC unroll 4
+      for (int d = 0; d < D; ++d) sums[r][d] = sums[r][d] + weight * value[d];
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int d = 0; d < D; ++d) {
+      const int dim = first_dim + d * LANES;
+      if (dim < head_dim) store(to[r] + dim, sums[r][d] * splat(inverses[r]));
+    }
+  }
+}
+
+/// Rows and sixteens of dimensions whose sums fit into registers at once.
+constexpr int BLEND_ROWS = PARTS == 1 ? 6 : 2;
+constexpr int BLEND_LANES = PARTS == 1 ? 4 : 2;
+
+template <int R>
+inline void blend_rows(
+    const float* weights, int64_t stride, const uint16_t* values, int head_dim, int num_slots,
+    const float* inverses, float* const* to) {
+  const int width = padded_head_dim(head_dim);
+  int dim = 0;
+  for (; dim + BLEND_LANES * LANES <= width; dim += BLEND_LANES * LANES) {
+    blend<R, BLEND_LANES>(
+        weights, stride, values, width, num_slots, inverses, to, dim, head_dim);
+  }
+  for (; dim < width; dim += 2 * LANES) {
+    blend<R, 2>(weights, stride, values, width, num_slots, inverses, to, dim, head_dim);
+  }
+}
+
+/// Phase: attention of `rows`, written one after the other. A unit is up to 16 queries of a KV head.
+inline void attend(
+    const Network& network, const Call& call, int layer, Rows rows, Member& member) {
+  const Shape& shape = network.shape;
+  const int head_dim = shape.head_dim, num_kv_heads = shape.num_kv_heads;
+  const int heads_per_kv = shape.num_heads / num_kv_heads;
+  const int num_queries = rows.count * heads_per_kv;
+  const int evenly = ceil_div(num_queries * num_kv_heads, 2 * member.num_threads());
+  const int width = evenly > MAX_QUERIES ? MAX_QUERIES : evenly;
+  const int num_units = ceil_div(num_queries, width);
+  const Cache& cache = call.cache;
+  const int64_t stride = network.num_slots;
+  float* scores = network.scores + (int64_t)member.thread() * MAX_QUERIES * stride;
+  const float root = __builtin_sqrtf((float)head_dim);
+  const auto seen = [&](int query) -> Seen {
+    const int row = rows.first + query / heads_per_kv;
+    if (call.places == nullptr) return {call.start + row + 1, 0, 0};
+    const Place& place = call.places[row];
+    const int offset = place.end > place.begin ? call.start : 0;
+    return {call.start + place.first, offset + place.begin, offset + place.end};
+  };
+  share(member, num_units * num_kv_heads, 1, [&](int unit) {
+    const int kv_head = unit % num_kv_heads;
+    // The last rows of a causal call see most: they come first, so that threads end together.
+    const int first = (num_units - 1 - unit / num_kv_heads) * width;
+    const int count = num_queries - first < width ? num_queries - first : width;
+    int num_slots = 0;
+    for (int i = 0; i < count; ++i) {
+      const int needed = seen(first + i).num_slots();
+      num_slots = needed > num_slots ? needed : num_slots;
+    }
+    const int num_tiles = ceil_div(num_slots, TILE);
+    const int64_t place = (int64_t)layer * num_kv_heads + kv_head;
+    const int64_t index =
+        ((int64_t)kv_head * call.num_rows + rows.first) * heads_per_kv + first;
+    const int16_t* queries = network.queries + index * head_dim;
+    const int16_t* keys = cache.keys + place * cache.num_slots * head_dim;
+    const float* key_scales = cache.key_scales + place * cache.num_slots;
+    const uint16_t* values =
+        cache.values + place * cache.num_slots * padded_head_dim(head_dim);
+    for (int begin = 0; begin < count; begin += STEP_QUERIES) {
+      const int left = count - begin < STEP_QUERIES ? count - begin : STEP_QUERIES;
+#define CASE(R)                                                                              \
+  case R:                                                                                    \
+    if constexpr (R <= STEP_QUERIES) {                                                          \
+      score<R>(queries + begin * head_dim, keys, key_scales, num_tiles, head_dim, stride,    \
+               scores + begin * stride);                                                     \
+    }                                                                                        \
+    break;
+      switch (left) {
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
+        CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14) CASE(15) CASE(16)
+      }
+#undef CASE
+    }
+    float inverses[MAX_QUERIES];
+    float* to[MAX_QUERIES];
+    for (int i = 0; i < count; ++i) {
+      const int query = first + i, head = kv_head * heads_per_kv + query % heads_per_kv;
+      inverses[i] = soften(
+          scores + i * stride, network.query_scales[index + i] / root, seen(query), num_tiles);
+      to[i] = network.attended +
+              ((int64_t)(query / heads_per_kv) * shape.num_heads + head) * head_dim;
+    }
+    for (int i = 0; i < count; i += BLEND_ROWS) {
+      const float* weights = scores + i * stride;
+#define CASE(R)                                                                                  \
+  case R:                                                                                        \
+    if constexpr (R <= BLEND_ROWS) {                                                             \
+      blend_rows<R>(weights, stride, values, head_dim, num_slots, inverses + i, to + i);         \
+    }                                                                                            \
+    break;
+      switch (count - i < BLEND_ROWS ? count - i : BLEND_ROWS) {
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+      }
+#undef CASE
+    }
+  });
+}
+
+}  // namespace

@@ -1,0 +1,74 @@
+// Linear layers of all rows, with their low-rank updates. The path has defined `multiply`.
+#pragma once
+
+#include "phases.h"
+#include "rows.h"
+
+namespace {
+
+/// Like `multiply`, and the low-rank update on gated rows.
+inline void project(
+    const Network& network, const Linear& linear, int panel, int row, int count,
+    const uint8_t* gate, Floats (*y)[MAX_ROWS]) {
+  multiply(linear.weight, panel, network.input, row, count, y);
+  if (gate == nullptr) return;
+  Floats updates[2][MAX_ROWS];
+  multiply(linear.update.b, panel, network.low_rank, row, count, updates);
+  for (int r = 0; r < count; ++r) {
+    if (!gate[row + r]) continue;
+    for (int tile = 0; tile < 2; ++tile) y[tile][r] = y[tile][r] + updates[tile][r];
+  }
+}
+
+/// Phase: make rows the input of `linear`, normed if there is a `norm`.
+inline void prepare(
+    const Network& network, const Linear& linear, const float* from, int num_rows,
+    const float* norm, const uint8_t* gate, Member& member) {
+  const Matrix& weight = linear.weight;
+  float* buffer = network.row_buffer + (int64_t)member.thread() * network.row_width;
+  share(member, ceil_div(num_rows, BLOCK_ROWS), 1, [&](int block) {
+    const int first = block * BLOCK_ROWS;
+    const int count = num_rows - first < BLOCK_ROWS ? num_rows - first : BLOCK_ROWS;
+    for (int row = first; row < first + count; ++row) {
+      const float* source = from + (int64_t)row * weight.num_inputs;
+      if (norm != nullptr) {
+        normalize(source, norm, weight.num_inputs, network.shape.norm_eps, buffer);
+        source = buffer;
+      }
+      quantize(source, weight, row, network.input);
+    }
+    if (gate == nullptr) return;
+    const Matrix& a = linear.update.a;
+    const int rank = linear.update.b.num_inputs;
+    for (int panel = 0; panel < rank / PANEL; ++panel) {
+      Floats y[2][MAX_ROWS];
+      multiply(a, panel, network.input, first, count, y);
+      for (int r = 0; r < count; ++r) {
+        for (int tile = 0; tile < 2; ++tile) {
+          store(buffer + r * rank + panel * PANEL + tile * TILE, y[tile][r]);
+        }
+      }
+    }
+    for (int r = 0; r < count; ++r) {
+      quantize(buffer + r * rank, linear.update.b, first + r, network.low_rank);
+    }
+  });
+}
+
+/// Phase: `body(panel, row, count, y)` for all panels of a linear layer and up to MAX_ROWS rows.
+template <class Body>
+ALWAYS_INLINE void each_panel(
+    const Network& network, const Linear& linear, int num_rows, const uint8_t* gate,
+    Member& member, const Body& body) {
+  const int num_panels = linear.weight.num_panels();
+  share(member, num_panels, panels_at_once(member.num_threads(), num_panels), [&](int panel) {
+    for (int row = 0; row < num_rows; row += MAX_ROWS) {
+      const int count = num_rows - row < MAX_ROWS ? num_rows - row : MAX_ROWS;
+      Floats y[2][MAX_ROWS];
+      project(network, linear, panel, row, count, gate, y);
+      body(panel, row, count, y);
+    }
+  });
+}
+
+}  // namespace

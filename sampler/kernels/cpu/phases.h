@@ -1,0 +1,33 @@
+// How the threads of a team share a phase of a forward. Knows no arithmetic.
+#pragma once
+
+#include "lanes.h"
+#include "team.h"
+
+namespace {
+
+struct Rows {
+  int first, count;
+};
+
+/// A phase: call `body(unit)` for all units, shared among the threads; `chunk` neighbours go to one.
+template <class Body>
+ALWAYS_INLINE void share(Member& member, int num_units, int chunk, const Body& body) {
+  if (num_units == 0) return;
+  for (int begin; (begin = member.take(num_units, chunk)) >= 0;) {
+    const int end = begin + chunk < num_units ? begin + chunk : num_units;
+    for (int unit = begin; unit < end; ++unit) body(unit);
+    member.finish(end - begin, num_units);
+  }
+  member.pass();
+}
+
+ALWAYS_INLINE int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+/// Neighbouring panels a thread takes at once: few enough to balance, enough to read in one go.
+ALWAYS_INLINE int panels_at_once(int num_threads, int num_panels) {
+  const int share = num_panels / (num_threads * 8);
+  return num_threads == 1 ? num_panels : share < 1 ? 1 : share;
+}
+
+}  // namespace

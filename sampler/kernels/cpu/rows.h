@@ -1,0 +1,51 @@
+// Rows of activations: the norm, and rounding to int8.
+//
+// The path has defined VALUE_BYTES and put_values, see forward.h.
+#pragma once
+
+#include "lanes.h"
+#include "network.h"
+
+namespace {
+
+/// Round a row to int8, group by group, into its place.
+inline void quantize(const float* from, const Matrix& matrix, int row, const Quantized& to) {
+  const int num_groups = matrix.num_groups(), group = matrix.group;
+  const int64_t block = row / BLOCK_ROWS, within = row % BLOCK_ROWS;
+  uint8_t* values = to.values + (block * matrix.num_inputs * BLOCK_ROWS + within * 4) * VALUE_BYTES;
+  const int64_t place = block * num_groups * BLOCK_ROWS + within;
+  for (int g = 0; g < num_groups; ++g, from += group) {
+    Floats widest = splat(0.0f);
+    for (int k = 0; k < group; k += LANES) widest = max(widest, abs(load(from + k)));
+    const float most = highest(widest);
+    const Floats inverse = splat(most > 0.0f ? 127.0f / most : 0.0f);
+    Ints total = splat(0);
+    for (int k = 0; k < group; k += LANES) {
+      const Ints value = rounded(load(from + k) * inverse);
+      total = total + value;
+      put_values(value, values);
+      values += LANES * BLOCK_ROWS * VALUE_BYTES;
+    }
+    to.scales[place + g * BLOCK_ROWS] = most / 127.0f;
+    alignas(64) int32_t lanes[LANES];
+    store(lanes, total);
+    int32_t all = 0;
+    for (int i = 0; i < LANES; ++i) all += lanes[i];
+    to.corrections[place + g * BLOCK_ROWS] = -128 * all;
+  }
+}
+
+/// Root mean square norm of a row.
+inline void normalize(const float* from, const float* weight, int width, float eps, float* to) {
+  Floats squares = splat(0.0f);
+  for (int k = 0; k < width; k += LANES) {
+    const Floats x = load(from + k);
+    squares = squares + x * x;
+  }
+  const Floats inverse = splat(1.0f / __builtin_sqrtf(sum(squares) / (float)width + eps));
+  for (int k = 0; k < width; k += LANES) {
+    store(to + k, (load(from + k) * inverse) * load(weight + k));
+  }
+}
+
+}  // namespace

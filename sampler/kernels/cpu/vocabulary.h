@@ -1,0 +1,130 @@
+// From token ids to the stream, and from the stream to logits and the most likely ids.
+#pragma once
+
+#include "linear.h"
+
+namespace {
+
+/// Phase: embeddings of the rows' tokens; the id one past the vocabulary is MASK.
+inline void embed(const Network& network, const Call& call, Member& member) {
+  const Matrix& table = network.embedding;
+  const int width = network.shape.width;
+  share(member, call.num_rows, BLOCK_ROWS, [&](int row) {
+    float* to = network.stream + (int64_t)row * width;
+    const int64_t id = call.ids[row];
+    if (id == network.shape.vocab_size) {
+      memcpy(to, network.mask_embedding, sizeof(float) * width);
+      return;
+    }
+    const int lane = (int)(id % PANEL);
+    const uint8_t* group = table.panel((int)(id / PANEL));
+    for (int k = 0; k < width; ++k) {
+      if (k > 0 && k % table.group == 0) group += table.group_bytes();
+      float scale;
+      memcpy(&scale, group + lane * 4, 4);
+      const uint8_t* quad = group + PANEL * 4 + (int64_t)(k % table.group / 4) * PANEL * 4;
+      to[k] = scale * (float)((int)quad[lane * 4 + k % 4] - 128);
+    }
+  });
+}
+
+/// What softmax needs to know of logits met so far, lane by lane.
+struct Tally {
+  Floats top, sum;
+  Ints tile;
+};
+
+ALWAYS_INLINE void count_in(Tally& tally, const Floats& x, int tile) {
+  const Floats top = max(x, tally.top);
+  tally.tile = choose(greater(x, tally.top), splat((int32_t)tile), tally.tile);
+  tally.sum = tally.sum * exponential(tally.top - top) + exponential(x - top);
+  tally.top = top;
+}
+
+/// Highest logit, sum of e^(logit - highest), id of the highest; the first of equal ones.
+inline void conclude(const Tally& tally, float* place) {
+  alignas(64) float lanes[LANES];
+  alignas(64) int32_t tiles[LANES];
+  store(lanes, tally.top);
+  store(tiles, tally.tile);
+  float top = lanes[0];
+  int32_t id = tiles[0] * TILE;
+  for (int i = 1; i < LANES; ++i) {
+    const int32_t candidate = tiles[i] * TILE + i;
+    if (lanes[i] > top || (lanes[i] == top && candidate < id)) {
+      top = lanes[i];
+      id = candidate;
+    }
+  }
+  place[0] = top;
+  place[1] = sum(tally.sum * exponential(tally.top - splat(top)));
+  memcpy(place + 2, &id, 4);
+}
+
+/// Phase: logits of `num_rows` rows, as far as they are asked for, and what softmax needs of them.
+inline void score_vocabulary(
+    const Network& network, const Call& call, int num_rows, Member& member) {
+  const Matrix& head = network.head;
+  const int num_panels = head.num_panels(), num_ids = head.num_outputs;
+  const Floats nothing = splat(-3e38f);
+  share(member, ceil_div(num_panels, HEAD_CHUNK), 1, [&](int chunk) {
+    const int begin = chunk * HEAD_CHUNK;
+    const int end = begin + HEAD_CHUNK < num_panels ? begin + HEAD_CHUNK : num_panels;
+    for (int row = 0; row < num_rows; row += MAX_ROWS) {
+      const int count = num_rows - row < MAX_ROWS ? num_rows - row : MAX_ROWS;
+      Tally tallies[MAX_ROWS];
+      for (int r = 0; r < count; ++r) tallies[r] = {nothing, splat(0.0f), splat((int32_t)0)};
+      for (int panel = begin; panel < end; ++panel) {
+        Floats logits[2][MAX_ROWS];
+        multiply(head, panel, network.input, row, count, logits);
+        for (int tile = 2 * panel; tile < 2 * panel + 2; ++tile) {
+          const int num_left = num_ids - tile * TILE;
+          if (num_left <= 0) break;
+          const int num_here = num_left < TILE ? num_left : TILE;
+          for (int r = 0; r < count; ++r) {
+            Floats& x = logits[tile % 2][r];
+            if (call.logits != nullptr) {
+              float* place = call.logits + (int64_t)(row + r) * num_ids + tile * TILE;
+              memcpy(place, &x, sizeof(float) * num_here);
+            }
+            if (num_here < TILE) {
+              x = choose(less(lane_numbers(), splat((int32_t)num_here)), x, nothing);
+            }
+            count_in(tallies[r], x, tile);
+          }
+        }
+      }
+      for (int r = 0; r < count; ++r) {
+        conclude(tallies[r], network.statistics + ((int64_t)chunk * num_rows + row + r) * 3);
+      }
+    }
+  });
+}
+
+/// Phase: the most likely id of each row and its probability, from the chunks of the head in order.
+inline void settle(
+    const Network& network, const Call& call, int num_rows, Member& member) {
+  const int num_chunks = ceil_div(network.head.num_panels(), HEAD_CHUNK);
+  share(member, num_rows, BLOCK_ROWS, [&](int row) {
+    float top = -3e38f;
+    int32_t best = 0;
+    for (int chunk = 0; chunk < num_chunks; ++chunk) {
+      const float* place = network.statistics + ((int64_t)chunk * num_rows + row) * 3;
+      if (place[0] > top) {
+        top = place[0];
+        memcpy(&best, place + 2, 4);
+      }
+    }
+    Floats total = splat(0.0f);
+    for (int chunk = 0; chunk < num_chunks; ++chunk) {
+      const float* place = network.statistics + ((int64_t)chunk * num_rows + row) * 3;
+      total = total + splat(place[1]) * exponential(splat(place[0] - top));
+    }
+    alignas(64) float lanes[LANES];
+    store(lanes, total);
+    call.best[row] = best;
+    call.confidences[row] = 1.0f / lanes[0];
+  });
+}
+
+}  // namespace
