@@ -31,8 +31,8 @@ class Engine:
     ) -> None:
         self.settings = settings or EngineSettings()
         self.runner = runner
-        self._vocabulary = vocabulary
-        self._tokenizer = tokenizer
+        self.vocabulary = vocabulary
+        self.tokenizer = tokenizer
         self._writer = Writer(runner, vocabulary, tokenizer, self.settings)
         self._tasks: deque[Task] = deque()
 
@@ -46,6 +46,17 @@ class Engine:
         """Whether `step` would do anything."""
         return bool(self._tasks)
 
+    def adopt(self, settings: EngineSettings) -> None:
+        """Work by other settings from the next forward on; estimates begin anew, the cache stays.
+
+        What the cache was made for, its sequences and positions, must be as before.
+        """
+        before = self.settings
+        assert settings.num_positions == before.num_positions
+        assert settings.num_sequences == before.num_sequences
+        self.settings = self._writer.settings = settings
+        self._writer.drafting.clear()
+
     def submit(self, request: Complete) -> list[Event]:
         """Queue a request. Returns `Failed` for each older request that it supersedes."""
         superseded = [task for task in self._tasks if task.request.document == request.document]
@@ -56,8 +67,8 @@ class Engine:
                 request,
                 arrived=time.perf_counter(),
                 output=Output(
-                    self._tokenizer,
-                    self._vocabulary.end_ids | self._vocabulary.special_ids,
+                    self.tokenizer,
+                    self.vocabulary.end_ids | self.vocabulary.special_ids,
                     request.plan,
                     request.max_new_tokens,
                 ),

@@ -138,7 +138,7 @@ class Writer:
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
         self._continuations = Continuations(vocabulary, tokenizer)
-        self._drafting: dict[Mode, Drafting] = {}
+        self.drafting: dict[Mode, Drafting] = {}
 
     def generate(self, task: Task) -> Iterator[list[Event]]:
         """All work for one request; yields after each forward, at last with `output.stop` set."""
@@ -330,16 +330,16 @@ class Writer:
 
     def _drafting_of(self, mode: Mode) -> Drafting:
         """Modes learn apart; without an adapter only copied drafts are there to be verified."""
-        if mode not in self._drafting:
+        if mode not in self.drafting:
             can_draft = mode != "ar" and self._has_adapter
-            self._drafting[mode] = Drafting(
+            self.drafting[mode] = Drafting(
                 self.settings.costs_ms,
                 self.settings.acceptance,
                 max_rows=1 if mode == "ar" else self.settings.max_rows,
                 longest_branch=self.settings.block_size - 1 if can_draft else 0,
                 learns=mode == "exact",
             )
-        return self._drafting[mode]
+        return self.drafting[mode]
 
     def _propose(
         self, mode: Mode, sequence: CachedSequence, settled: int, drafts: list[Draft]

@@ -153,11 +153,14 @@ def file_identity(path: Path | None) -> str:
     """Tells one file of weights from another: by its name and size, a small one by its content."""
     if path is None:
         return "none"
-    if path.is_dir():
-        sizes = [file.stat().st_size for file in path.glob("*.safetensors")]
-        return f"{path.name} {sum(sizes)}"
-    size = path.stat().st_size
-    if size > _MAX_HASHED_BYTES:
-        return f"{path.name} {size}"
-    with path.open("rb") as file:
-        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    try:
+        if path.is_dir():
+            sizes = [file.stat().st_size for file in path.glob("*.safetensors")]
+            return f"{path.name} {sum(sizes)}"
+        size = path.stat().st_size
+        if size > _MAX_HASHED_BYTES:
+            return f"{path.name} {size}"
+        with path.open("rb") as file:
+            return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    except OSError:  # whoever loads it says what is wrong
+        return path.name

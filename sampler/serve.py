@@ -38,11 +38,15 @@ from sampler.messages import (
     Pong,
     Ready,
     Shutdown,
+    Tune,
+    Tuned,
+    Tuning,
     encode,
 )
 
 if TYPE_CHECKING:  # torch takes seconds to import: clients can connect before that
     from sampler.engine import Engine
+    from sampler.tuner import Tuner
 
 logger = logging.getLogger("sampler.serve")
 
@@ -154,7 +158,7 @@ class Server:
             client.send(status)
         elif isinstance(message, Ping):
             client.send(self._pong())
-        elif isinstance(message, Complete | Cancel | Shutdown):
+        elif isinstance(message, Complete | Cancel | Tune | Shutdown):
             self.inbox.put((client.id, message))
         else:
             raise FrameError(f"{type(message).__name__} is not for an engine")
@@ -164,18 +168,21 @@ class Server:
         return Pong(None if started is None else time.monotonic() - started)
 
 
-def run(server: Server, engine: "Engine", idle_exit_s: float) -> None:
+def run(server: Server, engine: "Engine", tuner: "Tuner", idle_exit_s: float) -> None:
     """The device thread's loop: drain the inbox, one step, send what came out; blocks when idle.
 
+    Where there is something to measure, what would be idle time goes to that, a forward at a time.
     Returns on `Shutdown`, or after `idle_exit_s` seconds without a client.
     """
     while True:
         wait = not engine.has_work
+        pause_s = tuner.pause_s() if wait else None
         while True:
             try:
-                client_id, command = server.inbox.get(wait, idle_exit_s if wait else None)
+                patience_s = idle_exit_s if pause_s is None else pause_s
+                client_id, command = server.inbox.get(wait, patience_s if wait else None)
             except queue.Empty:
-                if wait and server.num_clients == 0:
+                if wait and pause_s is None and server.num_clients == 0:
                     logger.info("no client for %.0f s, leaving", idle_exit_s)
                     return
                 break
@@ -184,14 +191,20 @@ def run(server: Server, engine: "Engine", idle_exit_s: float) -> None:
                 if server.num_clients <= 1 or not command.only_if_alone:
                     return
                 continue
-            _apply(server, engine, client_id, command)
+            _apply(server, engine, tuner, client_id, command)
         server.step_started = time.monotonic()
-        events = engine.step()
+        if wait and pause_s is not None:  # nothing came in, and the engine has no work
+            events = tuner.step()
+        else:
+            tuner.note_work()
+            events = engine.step()
         server.step_started = None
         _deliver(server, events)
 
 
-def _apply(server: Server, engine: "Engine", client_id: int, command: Command | _Gone) -> None:
+def _apply(
+    server: Server, engine: "Engine", tuner: "Tuner", client_id: int, command: Command | _Gone
+) -> None:
     if isinstance(command, Complete):
         # Ids and documents are per client; the engine sees one name space.
         command = replace(
@@ -200,21 +213,26 @@ def _apply(server: Server, engine: "Engine", client_id: int, command: Command | 
             document=f"{client_id}/{command.document}",
         )
         _deliver(server, engine.submit(command))
+    elif isinstance(command, Tune):
+        command = replace(command, request_id=f"{client_id}/{command.request_id}")
+        _deliver(server, tuner.ask(command))
     elif isinstance(command, Cancel):
         engine.cancel(f"{client_id}/{command.request_id}")
+        tuner.cancel(f"{client_id}/{command.request_id}")
     elif isinstance(command, _Gone):
         engine.cancel_all(f"{client_id}/")
+        tuner.cancel_all(f"{client_id}/")
 
 
 def _deliver(server: Server, events: Sequence[Event]) -> None:
     for event in events:
-        assert isinstance(event, BlockCommitted | Finished | Failed)
+        assert isinstance(event, BlockCommitted | Finished | Failed | Tuning | Tuned)
         assert event.request_id is not None
         client_id, request_id = event.request_id.split("/", 1)
         server.send(int(client_id), replace(event, request_id=request_id))
 
 
-def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine", Ready]:
+def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine", "Tuner", Ready]:
     """Fetch and read weights and vocabulary, saying so; runs one forward to warm up.
 
     Raises:
@@ -229,25 +247,34 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
     path = resolve(arguments.model, offline=arguments.offline, report=report)
     server.announce(Loading("loading PyTorch"))
     from sampler.load import choose_device, choose_kernels, describe_kernels, open_engine
+    from sampler.tuner import Tuner, describe_target, prepare_threads
 
     device, dtype = choose_device(arguments.device, arguments.dtype, arguments.threads)
-    server.announce(Loading(f"reading {path.name}"))
+    kernels = choose_kernels(arguments.kernels, device, arguments.dtype)
     adapter = choose_adapter(arguments.adapter, arguments.model)
+    target = describe_target(
+        path, adapter, device=device, dtype=dtype, kernels=kernels, threads=arguments.threads
+    )
+    if arguments.tune == "auto":
+        prepare_threads(target, dtype)
+    server.announce(Loading(f"reading {path.name}"))
     engine = open_engine(
         path,
         device=device,
         dtype=dtype,
         adapter=adapter,
         block_size=arguments.block_size,
-        kernels=choose_kernels(arguments.kernels, device, arguments.dtype),
+        kernels=kernels,
     )
-    return engine, Ready(
+    tuner = Tuner(engine, target, is_automatic=arguments.tune == "auto")
+    ready = Ready(
         model=path.name,
         device=str(device),
         has_adapter=engine.runner.model.adapter is not None,
         pid=os.getpid(),
         kernels=describe_kernels(engine.runner.model),
     )
+    return engine, tuner, ready
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -261,6 +288,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--kernels", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--block-size", type=int)
+    parser.add_argument("--tune", choices=("auto", "off"), default="auto")
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("--idle-exit", type=float, default=600.0, metavar="SECONDS")
     return parser.parse_args(argv)
@@ -274,7 +302,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     server = Server(arguments.socket)
     try:
         try:
-            engine, ready = load_engine(arguments, server)
+            engine, tuner, ready = load_engine(arguments, server)
         except Exception as error:
             known = isinstance(error, ValueError)
             logger.log(logging.ERROR, "%s", error, exc_info=not known)
@@ -282,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         logger.info("ready: %s on %s", ready.model, ready.device)
         server.announce(ready)
-        run(server, engine, arguments.idle_exit)
+        run(server, engine, tuner, arguments.idle_exit)
         return 0
     finally:
         with contextlib.suppress(FileNotFoundError):
