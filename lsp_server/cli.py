@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from lsp_server import __version__
+from lsp_server.configuration import Configuration
 from lsp_server.settings import Problem, Settings
 from lsp_server.sources import Sources, load, load_with_origins
 
@@ -76,12 +77,7 @@ def serve(
     """Run the language server on standard input and output."""
     with _clean_stdout():
         from lsp_server import server
-    sources = options.sources()
-
-    def resolve(editor: object, project_folder: Path | None) -> tuple[Settings, list[Problem]]:
-        return load(replace(sources, editor=editor, project_folder=project_folder))
-
-    return server.main(*load(sources), resolve)
+    return server.main(Configuration(options.sources()))
 
 
 @app.command

@@ -35,7 +35,6 @@ from sampler.messages import (
     Hello,
     Loading,
     Ping,
-    Pong,
     Ready,
     Shutdown,
     encode,
@@ -105,6 +104,7 @@ class EngineClient:
         self._watchdog = Watchdog()
         self._hang: str | None = None
         self._is_leaving = False
+        self._has_started = False
         self._is_busy = False
         self._busy_timer: asyncio.TimerHandle | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -113,6 +113,7 @@ class EngineClient:
     async def start(self) -> None:
         """Begin connecting; returns at once, completions wait until the engine is ready."""
         assert self._task is None, "a client starts once"
+        self._has_started = True
         self._task = asyncio.create_task(self._keep_connected())
 
     async def close(self) -> None:
@@ -123,11 +124,15 @@ class EngineClient:
     async def restart(self, settings: Settings, reason: str) -> None:
         """Go on with a fresh engine for `settings`; what the old one was working at fails.
 
+        Before `start` it is `start` that brings the engine for them.
+
         An engine of the same settings is ended, for all windows; one of other settings only if no
         window but this one uses it.
         """
         old_command = self._command
         self._command = [*self._program, *engine_arguments(settings)]
+        if not self._has_started:
+            return
         self._on_status(EngineStatus("restarting", reason))
         if self._command == old_command:
             await self._end_engine()

@@ -1,128 +1,124 @@
 """The language server: LSP in, our types through the middle, LSP out.
 
-Handlers translate and delegate; they hold no state of their own. What pygls does by itself and must
-not is changed in `Wire`: its copy of the documents, tracebacks on the wire, requests left hanging.
+Handlers translate and delegate; what they share is in `SeedServer`. What pygls does by itself and
+must not is changed in `rpc`.
 """
 
-import contextlib
+import asyncio
 import logging
-import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
+from pygls.protocol import default_converter
 from pygls.uris import to_fs_path
 
-from lsp_server import __version__, wire
+from lsp_server import __version__, commands, completion_items, editor_settings, wire
 from lsp_server.completions import Completions
+from lsp_server.configuration import Configuration, changed_keys
 from lsp_server.context import refusal
+from lsp_server.counters import CounterFile, counters_path
 from lsp_server.documents import Change, DocumentStore, Encoding, Position
 from lsp_server.edits import make_edit
 from lsp_server.engine_client import ENGINE_COMMAND, EngineClient, EngineStatus
+from lsp_server.logs import configure_logging, take_stdout
+from lsp_server.progress import LoadingProgress
+from lsp_server.rpc import SeedProtocol
 from lsp_server.session import Offer
-from lsp_server.settings import Problem, Settings
+from lsp_server.settings import ENGINE_KEYS, Settings
 from lsp_server.snapshot import take_snapshot
+from lsp_server.status import Quiet, Status, StatusBoard, quiet_of
+from lsp_server.switch import Switch
+from lsp_server.usage import Usage
 from sampler.messages import Stats
 
 logger = logging.getLogger(__name__)
 
-Resolve = Callable[[object, Path | None], tuple[Settings, Sequence[Problem]]]
-"""Settings given what only `initialize` tells: the editor's own, and the project's folder."""
+REFRESH_EVERY_S = 1.0
+"""Least time between two looks at the settings files."""
 
 _ENCODINGS: dict[str, Encoding] = {"utf-8": "utf-8", "utf-16": "utf-16", "utf-32": "utf-32"}
-_OWN_DOCUMENTS = (
-    types.TEXT_DOCUMENT_DID_OPEN,
-    types.TEXT_DOCUMENT_DID_CHANGE,
-    types.TEXT_DOCUMENT_DID_CLOSE,
-)
-
-
-class Wire(LanguageServerProtocol):
-    """pygls' protocol with our extensions, without its document store and its tracebacks."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        for method in _OWN_DOCUMENTS:  # then ours, registered as features, are the only handlers
-            del self.fm.builtin_features[method]
-
-    def get_message_type(self, method: str) -> type[Any] | None:  # type: ignore[override]
-        """The type of a message, ours included."""
-        return wire.MESSAGE_TYPES.get(method) or super().get_message_type(method)
-
-    @lsp_method(types.INITIALIZE)
-    def lsp_initialize(
-        self, params: types.InitializeParams
-    ) -> Generator[Any, Any, types.InitializeResult]:
-        """Answer `initialize`, announcing our extensions."""
-        result = yield from super().lsp_initialize(params)
-        result.capabilities.experimental = wire.CAPABILITY
-        return result
-
-    def structure_message(self, data: dict[str, Any]) -> Any:
-        """Type a message; a request that has no type is refused, where pygls would leave it open.
-
-        Of client capabilities that lsprotocol is too old for only the position encodings are kept.
-        """
-        try:
-            return super().structure_message(data)
-        except JsonRpcException as error:
-            if data.get("method") == types.INITIALIZE and _forget_capabilities(data):
-                return self.structure_message(data)
-            if "method" in data and "id" in data:
-                self._send_response(data["id"], error=error.to_response_error())
-            raise
-
-    def _send_response(
-        self, msg_id: str | int, result: Any = None, error: types.ResponseError | None = None
-    ) -> None:
-        if error is not None:
-            is_internal = error.code == types.ErrorCodes.InternalError
-            message = "Internal error, see the server's log." if is_internal else error.message
-            error = types.ResponseError(error.code, message)
-        super()._send_response(msg_id, result, error)
-
-
-def _forget_capabilities(data: dict[str, Any]) -> bool:
-    """Reduce what a client says it can do to what we use; False if that was all of it."""
-    params = data.get("params") or {}
-    capabilities = params.get("capabilities") or {}
-    general = capabilities.get("general") or {}
-    reduced = {
-        "general": {"positionEncodings": general.get("positionEncodings")},
-        "experimental": capabilities.get("experimental"),
-    }
-    is_new = params.get("capabilities") != reduced
-    params["capabilities"] = reduced
-    return is_new
 
 
 class SeedServer(LanguageServer):
     """What the handlers share: settings, documents, the engine's client, the sessions."""
 
-    def __init__(
-        self, settings: Settings, problems: Sequence[Problem], engine_command: Sequence[str]
-    ):
+    def __init__(self, configuration: Configuration, engine_command: Sequence[str]):
         super().__init__(
-            "seed-lsp", __version__, protocol_cls=Wire, converter_factory=default_converter
+            "seed-lsp", __version__, protocol_cls=SeedProtocol, converter_factory=default_converter
         )
-        self.engine_command = engine_command
+        self.configuration = configuration
         self.documents = DocumentStore()
         self.refused: dict[str, str] = {}
         self.has_shut_down = False
-        self.configure(settings, problems)
+        self.board = StatusBoard(self.send_status)
+        self.switch = Switch(self.board.set_switch)
+        self.loading = LoadingProgress(self)
+        self.usage = Usage(None, self.text_of)
+        self._engine_command = engine_command
+        self._refreshed_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.configure()
 
-    def configure(self, settings: Settings, problems: Sequence[Problem]) -> None:
-        """Take over settings; before the engine is started."""
-        self.settings = settings
-        self.problems = problems
-        configure_logging(settings)
-        self.engine = EngineClient(settings, self.send_status, self.engine_command)
-        self.completions = Completions(self.engine, settings, self.send_update)
+    @property
+    def settings(self) -> Settings:
+        """What holds now: it may change between any two messages."""
+        return self.configuration.settings
+
+    def configure(self) -> None:
+        """Set up everything for the settings; before the engine is started."""
+        self._applied = self.settings
+        configure_logging(self.settings)
+        self.engine = EngineClient(self.settings, self.follow_engine, self._engine_command)
+        self.completions = Completions(self.engine, self.settings, self.send_update)
+        self.usage.use(CounterFile(counters_path()) if self.settings.stats else None)
+
+    def apply_settings(self) -> None:
+        """Go on with the settings that hold now; only some of them need another engine."""
+        for problem in self.configuration.new_problems():
+            self.tell(str(problem))
+        changed = changed_keys(self._applied, self.settings)
+        if not changed:
+            return
+        logger.info("changed settings: %s", ", ".join(changed))
+        self._applied = self.settings
+        if {"log_level", "log_file"} & set(changed):
+            configure_logging(self.settings)
+        self.completions.settings = self.settings
+        self.usage.use(CounterFile(counters_path()) if self.settings.stats else None)
+        of_engine = [key for key in changed if key in ENGINE_KEYS]
+        if of_engine:
+            reason = f"The engine is started anew for a change of {', '.join(of_engine)}."
+            self.run(self.engine.restart(self.settings, reason))
+
+    def refresh_settings(self) -> None:
+        """Follow changes of the settings files; cheap enough for each request."""
+        now = time.monotonic()
+        if now - self._refreshed_at < REFRESH_EVERY_S:
+            return
+        self._refreshed_at = now
+        if self.configuration.refresh():
+            self.apply_settings()
+
+    def snooze(self, seconds: float) -> None:
+        """Offer nothing by itself for a while; 0 ends that."""
+        self.completions.snooze(time.monotonic() + seconds if seconds else None)
+        self.switch.snooze(seconds)
+
+    def run(self, work: Any) -> None:
+        """Let a coroutine run beside the handlers."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def text_of(self, uri: str) -> str | None:
+        """The present text of an open document."""
+        document = self.documents.get(uri)
+        return None if document is None else document.text
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log by type only: pygls would show a pop-up, and messages may quote source text."""
@@ -131,10 +127,29 @@ class SeedServer(LanguageServer):
     def is_refused(self, uri: str) -> bool:
         """Whether a document gets no completions; the reason is logged once."""
         reason = refusal(self.documents.get(uri), self.settings)
+        self.board.set_place(None if reason is None else _excluded(uri, reason))
         if reason is not None and self.refused.get(uri) != reason:
             logger.warning("no completions for %s: %s", uri, reason)
             self.refused[uri] = reason
         return reason is not None
+
+    async def complete(
+        self, uri: str, position: types.Position, *, is_invoked: bool = False
+    ) -> Offer | None:
+        """What is offered at a position of a document, or None; counted either way."""
+        start = time.perf_counter()
+        self.refresh_settings()
+        document = self.documents.get(uri)
+        offer, quiet = None, "off"
+        if self.is_refused(uri) or document is None:
+            quiet = "excluded"
+        elif self.switch.is_on:
+            snapshot = take_snapshot(document, _position(position))
+            offer = await self.completions.request(snapshot, is_invoked=is_invoked)
+            quiet = self.completions.quiet_reason(uri) or "nothing"
+            self.board.set_place(quiet_of(quiet))
+        self.usage.answer(offer, quiet, 1000 * (time.perf_counter() - start))
+        return offer
 
     def item(self, offer: Offer) -> types.InlineCompletionItem:
         """An offer in LSP's terms."""
@@ -142,11 +157,13 @@ class SeedServer(LanguageServer):
         return types.InlineCompletionItem(
             insert_text=edit.text,
             range=types.Range(types.Position(*edit.start), types.Position(*edit.end)),
+            command=commands.accept_command(offer),
         )
 
     def send_update(self, offer: Offer) -> None:
         """Tell the client that a prediction has grown or ended."""
         snapshot = offer.snapshot
+        self.usage.show(offer)
         params = wire.InlineCompletionUpdateParams(
             session=offer.session,
             uri=snapshot.uri,
@@ -158,13 +175,18 @@ class SeedServer(LanguageServer):
         )
         self.protocol.notify(wire.UPDATE, params)
 
-    def send_status(self, status: EngineStatus) -> None:
+    def follow_engine(self, status: EngineStatus) -> None:
         """Tell the client and the log how the engine is; a failure also into the client's log."""
-        params = wire.StatusParams(status.state, status.message, status.progress)
-        self.protocol.notify(wire.STATUS, params)
         logger.info("engine %s: %s", status.state, status.message)
+        self.board.set_engine(status)
+        self.loading.follow(status)
         if status.state == "failed":
             self.tell(f"There are no completions: {status.message}")
+
+    def send_status(self, status: Status) -> None:
+        """Tell the client what its status line should say."""
+        params = wire.StatusParams(status.state, status.message, status.progress, status.reason)
+        self.protocol.notify(wire.STATUS, params)
 
     def tell(self, message: str) -> None:
         """Log here and in the client's log, which is no pop-up."""
@@ -177,6 +199,11 @@ def _project_folder(params: types.InitializeParams) -> Path | None:
     folders = params.workspace_folders or []
     path = to_fs_path(folders[0].uri if folders else params.root_uri or "")
     return Path(path) if path else None
+
+
+def _excluded(uri: str, reason: str) -> Quiet:
+    name = uri.rsplit("/", 1)[-1]
+    return Quiet("excluded", f"There are no completions for {name}: {reason}.")
 
 
 def _cost(stats: Stats) -> wire.Cost:
@@ -201,31 +228,40 @@ def _change(change: types.TextDocumentContentChangeEvent) -> Change:
 
 
 def make_server(
-    settings: Settings,
-    problems: Sequence[Problem] = (),
-    resolve: Resolve | None = None,
-    engine_command: Sequence[str] = ENGINE_COMMAND,
+    configuration: Configuration, engine_command: Sequence[str] = ENGINE_COMMAND
 ) -> SeedServer:
     """A server with all handlers, not yet listening."""
-    server = SeedServer(settings, problems, engine_command)
+    server = SeedServer(configuration, engine_command)
+    commands.register(server)
 
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
         server.documents.encoding = _ENCODINGS[server.workspace.position_encoding or "utf-16"]
-        if resolve is not None:
-            server.configure(*resolve(params.initialization_options, _project_folder(params)))
+        server.configuration.introduce(params.initialization_options, _project_folder(params))
+        server.configure()
         server.completions.is_followed = wire.follows_updates(params.capabilities.experimental)
+        window = params.capabilities.window
+        server.loading.is_supported = bool(window and window.work_done_progress)
+        completion_items.register(server, params.capabilities)
 
     @server.feature(types.INITIALIZED)
     async def initialized(_: types.InitializedParams) -> None:
-        for problem in server.problems:
-            server.tell(str(problem))
+        await editor_settings.pull(server, server.configuration)
+        server.apply_settings()
         await server.engine.start()
+        await editor_settings.watch(server)
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
+        if not await editor_settings.pull(server, server.configuration) and params.settings:
+            server.configuration.use_section(params.settings)
+        server.apply_settings()
 
     @server.feature(types.SHUTDOWN)
     async def shutdown(_: None) -> None:
         server.has_shut_down = True
         await server.engine.close()
+        await server.usage.close()
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def did_open(params: types.DidOpenTextDocumentParams) -> None:
@@ -238,12 +274,14 @@ def make_server(
         uri, version = params.text_document.uri, params.text_document.version
         document = server.documents.change(uri, version, map(_change, params.content_changes))
         if document is not None:
+            server.usage.change(uri, document.text)
             server.completions.change(document)
         else:
             logger.warning("a change of %s is ignored: the document is not open", uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
+        server.usage.leave(params.text_document.uri)
         server.completions.close(params.text_document.uri)
         server.documents.close(params.text_document.uri)
 
@@ -251,61 +289,22 @@ def make_server(
     async def inline_completion(
         params: types.InlineCompletionParams,
     ) -> list[types.InlineCompletionItem]:
-        document = server.documents.get(params.text_document.uri)
-        if server.is_refused(params.text_document.uri) or document is None:
-            return []
-        offer = await server.completions.request(
-            take_snapshot(document, _position(params.position))
-        )
+        is_invoked = params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked
+        uri = params.text_document.uri
+        offer = await server.complete(uri, params.position, is_invoked=is_invoked)
         return [server.item(offer)] if offer else []
 
     return server
 
 
-def configure_logging(settings: Settings) -> None:
-    """Log to stderr and the file of the settings; stdout is the wire."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if settings.log_file is not None:
-        with contextlib.suppress(OSError):
-            handlers.append(logging.FileHandler(settings.log_file, encoding="utf-8"))
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=handlers,
-        force=True,
-    )
-    # pygls logs whole message bodies at INFO, and at ERROR tracebacks that quote them.
-    logging.getLogger("pygls").setLevel(logging.CRITICAL)
-
-
-def main(
-    settings: Settings,
-    problems: Sequence[Problem] = (),
-    resolve: Resolve | None = None,
-    engine_command: Sequence[str] = ENGINE_COMMAND,
-) -> int:
+def main(configuration: Configuration, engine_command: Sequence[str] = ENGINE_COMMAND) -> int:
     """Serve one editor on stdin and stdout until it leaves; the exit code is LSP's.
 
     Args:
-        settings: what holds until the editor has introduced itself.
-        problems: what was wrong with the settings, told to the editor's log.
-        resolve: called at `initialize` for the settings that hold from then on.
+        configuration: what holds until the editor has introduced itself, and from then on.
         engine_command: starts the engine, which gets the flags of the settings and `--socket`.
     """
-    with _take_stdout() as stream:
-        server = make_server(settings, problems, resolve, engine_command)
+    with take_stdout() as stream:
+        server = make_server(configuration, engine_command)
         server.start_io(sys.stdin.buffer, stream)
     return 0 if server.has_shut_down else 1
-
-
-@contextlib.contextmanager
-def _take_stdout() -> Generator[Any, None, None]:
-    """Move the wire away from descriptor 1: whatever else prints there goes to stderr."""
-    sys.stdout.flush()
-    stream = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    try:
-        yield stream
-    finally:
-        with contextlib.suppress(OSError):  # pygls has closed it, or the editor is gone
-            stream.close()

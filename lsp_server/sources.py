@@ -66,7 +66,7 @@ def load_with_origins(
         for given, raw in table.items():
             if raw is None:  # how editors say "not set"
                 continue
-            key = _key(str(given))
+            key = canonical_key(str(given))
             try:
                 _check_key(key, str(given), is_project=source.startswith("project"))
                 value = _parse(key, raw)
@@ -181,7 +181,7 @@ def _project_section(table: Mapping[str, Any]) -> Mapping[str, object]:
     return section if isinstance(section, Mapping) else {}
 
 
-def _key(given: str) -> str:
+def canonical_key(given: str) -> str:
     """`blockSize`, `block-size` and `BLOCK_SIZE` all name `block_size`."""
     if not given.isupper():
         given = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", given)

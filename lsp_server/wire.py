@@ -26,6 +26,12 @@ def follows_updates(experimental: object) -> bool:
     return isinstance(seed, Mapping) and seed.get("updates") is True
 
 
+def asks_for_items(experimental: object) -> bool:
+    """Whether a client's experimental capabilities ask for items of `textDocument/completion`."""
+    seed = experimental.get("seed") if isinstance(experimental, Mapping) else None
+    return isinstance(seed, Mapping) and seed.get("completionItems") is True
+
+
 @attrs.frozen
 class Cost:
     """What a prediction cost: counts and milliseconds as in `sampler.messages.Stats`."""
@@ -69,6 +75,8 @@ class StatusParams:
     """For a person; in the state `failed`, what to do about it."""
     progress: float | None = None
     """Of the state `loading`, in [0, 1]; absent if unknown."""
+    reason: str | None = None
+    """Of the state `disabled`, one of the names of `status.Reason`."""
 
 
 @attrs.define

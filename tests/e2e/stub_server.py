@@ -3,9 +3,11 @@
 import json
 import sys
 
+from lsp_server.configuration import Configuration
 from lsp_server.server import main
-from lsp_server.settings import Settings
+from lsp_server.sources import Sources
 
 script, settings = sys.argv[1:]
 engine_command = [sys.executable, "-I", "-m", "sampler.stub", "--script", script]
-sys.exit(main(Settings(**json.loads(settings)), engine_command=engine_command))
+configuration = Configuration(Sources(command_line=json.loads(settings)))
+sys.exit(main(configuration, engine_command))

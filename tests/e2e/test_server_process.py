@@ -121,14 +121,15 @@ def test_nothing_but_frames_reaches_stdout(place: StubPlace, tmp_path: Path) -> 
     noisy.write_text(
         "import os, sys\n"
         "from lsp_server import server\n"
-        "from lsp_server.settings import Settings\n"
+        "from lsp_server.configuration import Configuration\n"
+        "from lsp_server.sources import Sources\n"
         "original = server.make_server\n"
         "def make_server(*arguments):\n"
         "    print('printed', flush=True)\n"
         "    os.write(1, b'written\\n')\n"
         "    return original(*arguments)\n"
         "server.make_server = make_server\n"
-        "sys.exit(server.main(Settings(), engine_command=['/nonexistent']))\n"
+        "sys.exit(server.main(Configuration(Sources()), ['/nonexistent']))\n"
     )
     wire = Wire([sys.executable, str(noisy)], place)
     wire.initialize()
