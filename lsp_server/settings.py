@@ -14,6 +14,7 @@ from sampler.messages import Mode
 LogLevel = Literal["debug", "info", "warning", "error"]
 Layout = Literal["psm", "spm"]
 Kernels = Literal["auto", "native", "torch"]
+Tune = Literal["auto", "off"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 PREFIX = "SEED_LSP_"
@@ -21,7 +22,7 @@ PREFIX = "SEED_LSP_"
 TRUSTED_ONLY = frozenset({"model", "adapter", "offline", "log_file"})
 """What a project file cannot set: a cloned repository chooses neither files nor the network."""
 ENGINE_KEYS = frozenset(
-    {"model", "adapter", "device", "dtype", "kernels", "threads", "block_size", "offline"}
+    {"model", "adapter", "device", "dtype", "kernels", "threads", "block_size", "tune", "offline"}
 )
 """What `engine_arguments` depends on: when one of these changes, the engine is started anew."""
 
@@ -65,6 +66,15 @@ class Settings:
             "help": "tokens denoised together; by default what the adapter was trained for",
             "minimum": 1,
             "maximum": 64,
+        },
+    )
+    tune: Tune = field(
+        default="auto",
+        metadata={
+            "help": (
+                "`auto`: the engine measures this machine once, while it is idle, and works by "
+                "what came out; `off`: by built-in figures"
+            )
         },
     )
     mode: Mode = field(
@@ -149,6 +159,8 @@ def engine_arguments(settings: Settings) -> list[str]:
         arguments += ["--threads", str(settings.threads)]
     if settings.block_size is not None:
         arguments += ["--block-size", str(settings.block_size)]
+    if settings.tune != "auto":
+        arguments += ["--tune", settings.tune]
     if settings.offline:
         arguments.append("--offline")
     return arguments

@@ -26,4 +26,5 @@ def _no_settings_from_outside(
     for name in os.environ:
         if name.startswith(PREFIX) and name != f"{PREFIX}CACHE":
             monkeypatch.delenv(name)
+    monkeypatch.setenv(f"{PREFIX}TUNE", "off")  # no engine measures beside other tests
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
