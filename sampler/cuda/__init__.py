@@ -1,0 +1,1 @@
+"""The sampler on a GPU: state on the device, steps as captured graphs (docs/gpu.md)."""
