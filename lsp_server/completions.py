@@ -1,25 +1,36 @@
 """Carries out what sessions decide: tasks for the engine, timers for deadlines, reply futures.
 
-One `Session` per document; all decisions are made there. Knows neither LSP nor sockets.
+One `Session` per document decides what is shown, `gate` whether anything is, `rhythm` how long to
+wait. Knows neither LSP nor sockets.
 """
 
 import asyncio
 import itertools
 import logging
+import time
 import traceback
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from lsp_server.chaining import lead_in
 from lsp_server.context import build_request
 from lsp_server.documents import Document
-from lsp_server.session import Action, Offer, Reply, Session, Start, Stop, Update
+from lsp_server.gate import Reason, bar, quiet_reason
+from lsp_server.prediction import Offer, Tier
+from lsp_server.rhythm import Rhythm
+from lsp_server.session import Action, Ahead, Reply, Session, Start, Stop, Update
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot
 from sampler.messages import BlockCommitted, Complete, Failed, Finished
 
 logger = logging.getLogger(__name__)
+
+TEMPERATURE = 0.7
+"""Of the texts beside the most likely one."""
 
 
 class Engine(Protocol):
@@ -38,20 +49,92 @@ class Completions:
         self.is_followed = False
         """Whether the client follows updates. One that does not would be left with half a word if
         it were answered at the first paint deadline, so it gets a complete line or the end."""
+        self.settings = settings
+        """What holds now; the server replaces it when a setting changes."""
+        self.snoozed_until: float | None = None
+        """On `time.monotonic`; until then nothing is offered unless a person asks."""
+        self.tally: Counter[Tier | Reason] = Counter()
+        """How often each tier answered, and each reason was why nothing did."""
         self._engine = engine
-        self._settings = settings
         self._on_update = on_update
         self._sessions: dict[str, Session] = {}
+        self._rhythms: dict[str, Rhythm] = {}
+        self._quiet: dict[str, Reason] = {}
         self._replies: dict[str, asyncio.Future[Offer | None]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ids = (str(number) for number in itertools.count(1))
 
-    async def request(self, snapshot: Snapshot) -> Offer | None:
+    async def request(self, snapshot: Snapshot, *, is_invoked: bool = False) -> Offer | None:
         """The offer for a first paint; cancelling the caller cancels the engine's work.
 
-        None if there is nothing to show or a newer request superseded this one.
+        None if there is nothing to show, see `quiet_reason`, or a newer request superseded this.
+
+        Args:
+            snapshot: the document and the cursor.
+            is_invoked: a person has asked, not the editor by itself.
         """
         session = self._sessions.setdefault(snapshot.uri, Session())
+        reason = self._reason_before(session, snapshot, is_invoked=is_invoked)
+        offer = None
+        if reason is None:
+            offer = await self._ask(session, snapshot, is_invoked=is_invoked)
+            reason = "unsure" if session.is_unsure else "nothing"
+        if offer is not None:
+            self._quiet.pop(snapshot.uri, None)
+        else:
+            self._quiet[snapshot.uri] = reason
+        self.tally[offer.tier if offer else reason] += 1
+        return offer
+
+    def quiet_reason(self, uri: str) -> Reason | None:
+        """Why the last request for a document was answered with nothing; None if it was not."""
+        return self._quiet.get(uri)
+
+    def last_suggestion(self, uri: str) -> Offer | None:
+        """What was shown last in a document, wherever its cursor is now."""
+        session = self._sessions.get(uri)
+        return session.last if session else None
+
+    def snooze(self, until: float | None) -> None:
+        """Offer nothing by itself until that time of `time.monotonic`; None ends it."""
+        self.snoozed_until = until
+
+    def dismiss(self, uri: str) -> None:
+        """The user has rejected what is shown: it does not come back by itself to that place."""
+        if session := self._sessions.get(uri):
+            self._carry_out(session, session.dismiss())
+
+    def change(self, document: Document) -> None:
+        """The document has changed."""
+        self._rhythms.setdefault(document.uri, Rhythm()).note_change(time.monotonic())
+        if session := self._sessions.get(document.uri):
+            self._carry_out(session, session.change(document.text, document.version))
+
+    def close(self, uri: str) -> None:
+        """The document is gone."""
+        self._rhythms.pop(uri, None)
+        self._quiet.pop(uri, None)
+        if session := self._sessions.pop(uri, None):
+            self._carry_out(session, session.close())
+
+    def _reason_before(
+        self, session: Session, snapshot: Snapshot, *, is_invoked: bool
+    ) -> Reason | None:
+        """Why the engine is not asked. What a person called up stays while it is being typed."""
+        until = self.snoozed_until
+        reason = quiet_reason(
+            snapshot,
+            self.settings,
+            is_invoked=is_invoked,
+            is_snoozed=until is not None and time.monotonic() < until,
+        )
+        return None if reason == "manual" and session.is_showing(snapshot) else reason
+
+    async def _ask(self, session: Session, snapshot: Snapshot, *, is_invoked: bool) -> Offer | None:
+        settings = self.settings
+        session.ahead = Ahead(
+            lead_in if settings.ahead else None, max(settings.num_candidates - 1, 0)
+        )
         reply_id = next(self._ids)
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Offer | None] = loop.create_future()
@@ -59,11 +142,18 @@ class Completions:
         deadline = None
         if self.is_followed:
             deadline = loop.call_later(
-                self._settings.first_paint_ms / 1000,
+                settings.first_paint_ms / 1000,
                 lambda: self._carry_out(session, session.pass_deadline(reply_id)),
             )
         try:
-            self._carry_out(session, session.request(reply_id, snapshot))
+            actions = session.request(
+                reply_id,
+                snapshot,
+                bar(settings, is_invoked=is_invoked),
+                is_invoked=is_invoked,
+            )
+            wait_s = 0.0 if is_invoked else self._wait_s(snapshot.uri)
+            self._carry_out(session, actions, wait_s)
             return await reply
         finally:
             if deadline is not None:
@@ -71,21 +161,19 @@ class Completions:
             del self._replies[reply_id]
             self._carry_out(session, session.cancel(reply_id))  # does nothing once answered
 
-    def change(self, document: Document) -> None:
-        """The document has changed."""
-        if session := self._sessions.get(document.uri):
-            self._carry_out(session, session.change(document.text, document.version))
+    def _wait_s(self, uri: str) -> float:
+        return self._rhythms.setdefault(uri, Rhythm()).wait_s(
+            time.monotonic(),
+            answer_s=self.settings.first_paint_ms / 1000,
+            longest_s=self.settings.debounce_ms / 1000,
+        )
 
-    def close(self, uri: str) -> None:
-        """The document is gone."""
-        if session := self._sessions.pop(uri, None):
-            self._carry_out(session, session.close())
-
-    def _carry_out(self, session: Session, actions: Sequence[Action]) -> None:
+    def _carry_out(self, session: Session, actions: Sequence[Action], wait_s: float = 0.0) -> None:
+        """Do what a session has decided; requests to the engine begin after `wait_s` seconds."""
         for action in actions:
             match action:
-                case Start(request_id, snapshot):
-                    task = asyncio.create_task(self._run(session, request_id, snapshot))
+                case Start(request_id):
+                    task = asyncio.create_task(self._run(session, action, wait_s))
                     self._tasks[request_id] = task
                     task.add_done_callback(partial(self._forget, request_id))
                 case Stop(request_id):
@@ -96,10 +184,17 @@ class Completions:
                 case Update(offer):
                     self._on_update(offer)
 
-    async def _run(self, session: Session, request_id: str, snapshot: Snapshot) -> None:
+    async def _run(self, session: Session, start: Start, wait_s: float) -> None:
         """Feed an engine request's events to the session."""
+        request_id = start.request_id
         try:
-            request = build_request(snapshot, self._settings, request_id)
+            await asyncio.sleep(wait_s)  # superseded until then, it costs nothing
+            request = replace(
+                build_request(start.snapshot, self.settings, request_id),
+                is_ahead=start.is_ahead,
+                temperature=TEMPERATURE if start.variant else 0.0,
+                seed=start.variant,
+            )
             async with aclosing(self._engine.complete(request)) as events:
                 async for event in events:
                     if isinstance(event, Failed):

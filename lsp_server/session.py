@@ -3,32 +3,28 @@
 A state machine without input or output: every method takes what happened and returns what to do
 about it. Knows neither LSP, tasks, clocks nor the engine's connection.
 
-A session holds at most one live prediction (one engine request) and at most one open reply. A newer
-request supersedes the older. Typing or backspacing within the predicted text keeps the prediction,
-any other change drops it. Text leaves only together with the snapshot it belongs to, and for one
-document version it only grows.
+A session holds at most one prediction, at most one running request to the engine, and at most one
+open reply. A newer request supersedes the older. Typing or backspacing within the predicted text
+keeps the prediction, any other change drops it, and a dropped one that had ended is remembered.
+While a prediction is on screen the engine works ahead: at other texts for the place if a person has
+asked, then at what follows its acceptance. Text leaves only together with the snapshot it belongs
+to, and for one document version it only grows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from lsp_server.edits import num_typed, with_line_breaks
+from lsp_server.prediction import NO_BAR, Bar, Offer, Prediction
+from lsp_server.recents import Recents
 from lsp_server.snapshot import Snapshot
-from sampler.messages import BlockCommitted, Failed, Finished, Stats
+from sampler.messages import BlockCommitted, Failed, Finished
+
+__all__ = ["Action", "Ahead", "Offer", "Reply", "Session", "Start", "Stop", "Update"]
 
 State = Literal["idle", "waiting", "streaming", "shown", "settled"]
-
-
-@dataclass(frozen=True)
-class Offer:
-    """Text to show at the cursor of `snapshot`; `session` names the prediction it is from."""
-
-    session: str
-    snapshot: Snapshot
-    text: str
-    is_final: bool
-    stats: Stats | None = None
-    """What it cost, once it is final."""
+LeadIn = Callable[[Snapshot], str | None]
+"""What stands between a text that was accepted and the next block; None if none may follow."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,10 @@ class Start:
 
     request_id: str
     snapshot: Snapshot
+    is_ahead: bool = False
+    """Nobody waits for it: any other request goes before it."""
+    variant: int = 0
+    """0 is the most likely text; others are drawn, each number another one."""
 
 
 @dataclass(frozen=True)
@@ -64,35 +64,14 @@ class Update:
 Action = Start | Stop | Reply | Update
 
 
-@dataclass
-class _Prediction:
-    request_id: str
-    origin: Snapshot
-    """The document as it was when the engine was asked."""
-    now: Snapshot
-    """The document as it is, the cursor behind what was typed of the text."""
-    raw_text: str = ""
-    is_final: bool = False
-    was_offered: bool = False
-    stats: Stats | None = None
+@dataclass(frozen=True)
+class Ahead:
+    """What a session works at while a prediction is on screen."""
 
-    @property
-    def text(self) -> str:
-        """The prediction at its origin, with the line breaks of the document."""
-        return with_line_breaks(self.raw_text, self.origin.line_break)
-
-    @property
-    def remaining(self) -> str:
-        """What is left of the text behind the cursor."""
-        return self.text[self.now.offset - self.origin.offset :]
-
-    def follow(self, text: str, version: int) -> bool:
-        """Move on to a changed document; False if the change leaves the prediction's path."""
-        count = num_typed(self.origin, self.text, text)
-        if count is None:
-            return False
-        self.now = self.origin.after_typing(self.text[:count], text, version)
-        return True
+    lead_in: LeadIn | None = None
+    """None: it never works at what follows an acceptance."""
+    num_alternatives: int = 0
+    """Other texts for a place where a person has asked."""
 
 
 @dataclass
@@ -105,9 +84,19 @@ class _OpenReply:
 class Session:
     """The state machine of one document."""
 
-    def __init__(self) -> None:
-        self._prediction: _Prediction | None = None
+    def __init__(self, ahead: Ahead | None = None) -> None:
+        self.ahead = ahead or Ahead()
+        self.last: Offer | None = None
+        """What was shown last."""
+        self._prediction: Prediction | None = None
         self._reply: _OpenReply | None = None
+        self._next: Prediction | None = None
+        """What follows the acceptance of the prediction; its origin has the version before that."""
+        self._variant: str | None = None
+        """The running request for another text of the prediction."""
+        self._num_variants_wanted = 0
+        self._recents = Recents()
+        self._dismissed: Snapshot | None = None
 
     @property
     def state(self) -> State:
@@ -121,29 +110,59 @@ class Session:
             return "streaming"
         return "shown" if prediction.remaining else "settled"
 
-    def request(self, reply_id: str, snapshot: Snapshot) -> list[Action]:
-        """The editor asks for a completion at `snapshot`; `reply_id` must be new."""
+    @property
+    def is_unsure(self) -> bool:
+        """Whether there is a text that the model was not sure enough of to show it."""
+        return self._prediction is not None and self._prediction.is_unsure
+
+    def is_showing(self, snapshot: Snapshot) -> bool:
+        """Whether the editor shows a prediction for the place."""
+        prediction = self._prediction
+        if prediction is None or not prediction.was_offered:
+            return False
+        return self._covers(prediction, snapshot)
+
+    def request(
+        self, reply_id: str, snapshot: Snapshot, bar: Bar = NO_BAR, *, is_invoked: bool = False
+    ) -> list[Action]:
+        """The editor asks for a completion at `snapshot`; `reply_id` must be new.
+
+        Args:
+            reply_id: names the answer, and the engine's request if one is needed.
+            snapshot: the document and the cursor.
+            bar: what a prediction has to pass to be shown.
+            is_invoked: a person has asked, not the editor by itself.
+        """
         actions = self._answer_nothing()
-        if not self._can_serve(snapshot):
-            actions += self._drop()
-            self._prediction = _Prediction(reply_id, origin=snapshot, now=snapshot)
-            actions.append(Start(reply_id, snapshot))
+        if not is_invoked and self._dismissed is not None:
+            if self._dismissed == snapshot:
+                return [*actions, Reply(reply_id, None)]
+            self._dismissed = None
+        actions += self._hold_for(reply_id, snapshot)
+        prediction = self._prediction
+        assert prediction is not None
+        prediction.bar = bar
+        if is_invoked and not prediction.alternatives:
+            self._num_variants_wanted = self.ahead.num_alternatives
         self._reply = _OpenReply(reply_id)
-        return actions + self._answer_if_ready()
+        return actions + self._answer_if_ready() + self._work_ahead()
 
     def change(self, text: str, version: int) -> list[Action]:
         """The document is `text` now; an open reply would be for the version before."""
         actions = self._answer_nothing()
-        if self._prediction is not None and not self._prediction.follow(text, version):
-            actions += self._drop()
-        return actions
+        prediction, following = self._prediction, self._next
+        if prediction is None or prediction.follow(text, version):
+            return actions
+        if following is not None and following.follow(text, version):
+            return actions + self._advance()
+        return actions + self._drop()
 
     def pass_deadline(self, reply_id: str) -> list[Action]:
         """The editor has waited long enough for the best answer: from now on any text will do."""
         if self._reply is None or self._reply.reply_id != reply_id:
             return []
         self._reply.is_late = True
-        return self._answer_if_ready()
+        return self._answer_if_ready() + self._work_ahead()
 
     def cancel(self, reply_id: str) -> list[Action]:
         """The editor no longer wants an answer. One that was answered already is ignored."""
@@ -152,6 +171,13 @@ class Session:
         self._reply = None
         return self._drop()
 
+    def dismiss(self) -> list[Action]:
+        """The user has rejected what is shown: nothing is offered there by itself any more."""
+        actions = self._answer_nothing()
+        if self._prediction is not None:
+            self._dismissed = self._prediction.now
+        return actions + self._drop()
+
     def close(self) -> list[Action]:
         """The document is gone."""
         return self._answer_nothing() + self._drop()
@@ -159,44 +185,115 @@ class Session:
     def receive(self, event: BlockCommitted | Finished | Failed) -> list[Action]:
         """The engine has more text, is done, or failed. Events of dropped requests are ignored."""
         prediction = self._prediction
-        if prediction is None or event.request_id != prediction.request_id:
+        if event.request_id == self._variant:
+            return self._receive_variant(event)
+        if self._next is not None and event.request_id == self._next.request_id:
+            self._next.extend(event)
+            if isinstance(event, Failed):
+                self._next = None
             return []
-        if isinstance(event, BlockCommitted):
-            prediction.raw_text += event.text
-        else:
-            if isinstance(event, Finished) and event.text.startswith(prediction.raw_text):
-                prediction.raw_text = event.text
-                prediction.stats = event.stats
-            prediction.is_final = True
-        has_open_reply = self._reply is not None
+        if prediction is None or event.request_id != prediction.request_id or prediction.is_final:
+            return []
+        prediction.extend(event)
+        reply = self._reply
+        if isinstance(event, Failed) and reply and prediction.tier == "speculative":
+            # Work ahead gave way to another window's request: here it is waited for by now.
+            return self._begin(reply.reply_id, prediction.now, prediction.bar)
         actions = self._answer_if_ready()
-        if not has_open_reply or (prediction.is_final and prediction.was_offered):
+        if reply is None and (prediction.is_showable(is_late=True) or prediction.was_offered):
             actions.append(Update(self._offer(prediction)))
         if isinstance(event, Failed):
             self._prediction = None  # asking again at the same place asks the engine again
+        return actions + self._work_ahead()
+
+    def _hold_for(self, reply_id: str, snapshot: Snapshot) -> list[Action]:
+        """Make the prediction the one for `snapshot`, from the nearest place that has it."""
+        prediction, following = self._prediction, self._next
+        if prediction is not None and self._covers(prediction, snapshot):
+            if prediction.was_offered:
+                prediction.tier = "typed"
+            return []
+        if following is not None and self._covers(following, snapshot):
+            return self._advance()
+        actions = self._drop()
+        recent = self._recents.find(snapshot)
+        if recent is None:
+            return actions + self._begin(reply_id, snapshot)
+        self._prediction = recent
         return actions
 
-    def _can_serve(self, snapshot: Snapshot) -> bool:
-        """Whether the live prediction covers a request, from text it has or is about to get."""
-        prediction = self._prediction
-        if prediction is None or not prediction.follow(snapshot.text, snapshot.version):
+    def _begin(self, request_id: str, snapshot: Snapshot, bar: Bar = NO_BAR) -> list[Action]:
+        self._prediction = Prediction(request_id, origin=snapshot, now=snapshot, bar=bar)
+        return [Start(request_id, snapshot)]
+
+    def _advance(self) -> list[Action]:
+        """The prediction was accepted: what follows is the prediction now."""
+        actions: list[Action] = [] if self._variant is None else [Stop(self._variant)]
+        self._variant, self._num_variants_wanted = None, 0
+        if self._prediction is not None:
+            self._recents.keep(self._prediction)
+        self._prediction, self._next = self._next, None
+        return actions
+
+    def _covers(self, prediction: Prediction, snapshot: Snapshot) -> bool:
+        """Whether a prediction is for the place, from text it has or is about to get."""
+        if not prediction.follow(snapshot.text, snapshot.version):
             return False
         is_spent = prediction.is_final and not prediction.remaining
         return prediction.now.offset == snapshot.offset and not is_spent
 
     def _answer_if_ready(self) -> list[Action]:
-        """First paint: a complete line, the end, or after the deadline whatever is visible."""
+        """First paint, see `Prediction.is_showable`, and the end of what was answered whole."""
         prediction, reply = self._prediction, self._reply
         if prediction is None or reply is None:
             return []
-        text = prediction.remaining
-        is_visible = bool(text.strip())
-        has_line = "\n" in text.lstrip() or "\r" in text.lstrip()
-        is_ready = has_line or reply.is_late or prediction.was_offered
-        if prediction.is_final or (is_visible and is_ready):
-            self._reply = None
-            return [Reply(reply.reply_id, self._offer(prediction) if is_visible else None)]
-        return []
+        is_showable = prediction.is_showable(is_late=reply.is_late)
+        if not is_showable and not prediction.is_final:
+            return []
+        self._reply = None
+        if not is_showable:
+            return [Reply(reply.reply_id, None)]
+        offer = self._offer(prediction)
+        return [Reply(reply.reply_id, offer), *([Update(offer)] if offer.is_final else [])]
+
+    def _work_ahead(self) -> list[Action]:
+        """If the engine has nothing to do for what is on screen, let it work ahead."""
+        prediction = self._prediction
+        is_idle = self._variant is None and self._next is None and self._reply is None
+        if prediction is None or not is_idle or not prediction.is_shown_whole:
+            return []
+        if len(prediction.alternatives) < self._num_variants_wanted:
+            number = len(prediction.alternatives) + 1
+            self._variant = f"{prediction.request_id}~{number}"
+            return [Start(self._variant, prediction.origin, is_ahead=True, variant=number)]
+        if self.ahead.lead_in is None or prediction.was_continued:
+            return []
+        prediction.was_continued = True
+        accepted = prediction.after_acceptance()
+        lead = self.ahead.lead_in(accepted)
+        if lead is None:
+            return []
+        request_id = f"{prediction.request_id}+"
+        place = accepted.after_typing(
+            lead, accepted.prefix + lead + accepted.suffix, accepted.version
+        )
+        self._next = Prediction(
+            request_id, accepted, accepted, lead=lead, raw_text=lead, tier="speculative"
+        )
+        return [Start(request_id, place, is_ahead=True)]
+
+    def _receive_variant(self, event: BlockCommitted | Finished | Failed) -> list[Action]:
+        """Another text for the prediction; only whole ones are of use."""
+        prediction = self._prediction
+        assert prediction is not None
+        if isinstance(event, BlockCommitted):
+            return []
+        self._variant = None
+        if isinstance(event, Failed):
+            self._num_variants_wanted = 0
+        else:
+            prediction.alternatives.append(event.text)
+        return self._work_ahead()
 
     def _answer_nothing(self) -> list[Action]:
         """Close an open reply with an empty answer."""
@@ -204,16 +301,17 @@ class Session:
         return [Reply(reply.reply_id, None)] if reply else []
 
     def _drop(self) -> list[Action]:
-        """Forget the prediction; the engine stops if it is still at it."""
-        prediction, self._prediction = self._prediction, None
-        return [Stop(prediction.request_id)] if prediction and not prediction.is_final else []
+        """Forget the prediction and what follows it; the engine stops if it is still at them."""
+        actions: list[Action] = [] if self._variant is None else [Stop(self._variant)]
+        for one in (self._prediction, self._next):
+            if one is not None and not one.is_final:
+                actions.append(Stop(one.request_id))
+            if one is not None:
+                self._recents.keep(one)
+        self._prediction = self._next = self._variant = None
+        self._num_variants_wanted = 0
+        return actions
 
-    def _offer(self, prediction: _Prediction) -> Offer:
-        prediction.was_offered = True
-        return Offer(
-            prediction.request_id,
-            prediction.now,
-            prediction.remaining,
-            prediction.is_final,
-            prediction.stats,
-        )
+    def _offer(self, prediction: Prediction) -> Offer:
+        self.last = prediction.offer()
+        return self.last

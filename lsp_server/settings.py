@@ -11,6 +11,8 @@ from typing import Literal
 
 from sampler.messages import Mode
 
+Show = Literal["eager", "subtle", "never"]
+Trigger = Literal["automatic", "manual"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Layout = Literal["psm", "spm"]
 Kernels = Literal["auto", "native", "torch"]
@@ -105,6 +107,57 @@ class Settings:
             "help": "time after which a client that shows text as it grows gets a first answer"
         },
     )
+    show: Show = field(
+        default="eager",
+        metadata={
+            "help": (
+                "`eager` shows every completion, `subtle` only those that the model is sure of "
+                "(asked for by hand: every one), `never` none"
+            )
+        },
+    )
+    trigger: Trigger = field(
+        default="automatic",
+        metadata={"help": "`manual`: completions come only when asked for by hand"},
+    )
+    off_languages: tuple[str, ...] = field(
+        default=(), metadata={"help": "languages without completions, e.g. `markdown`"}
+    )
+    off_files: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "files without completions, as patterns of the end of a path: `docs/*`"},
+    )
+    in_comments: bool = field(
+        default=True, metadata={"help": "whether completions come by themselves in comments"}
+    )
+    in_strings: bool = field(
+        default=True, metadata={"help": "whether completions come by themselves in strings"}
+    )
+    min_chars: int = field(
+        default=1,
+        metadata={"help": "shortest completion that comes by itself, blanks not counted"},
+    )
+    debounce_ms: float = field(
+        default=75,
+        metadata={
+            "help": (
+                "how long the server waits at most, counted from the last key, while keys follow "
+                "each other faster than it could answer"
+            )
+        },
+    )
+    ahead: bool = field(
+        default=True,
+        metadata={"help": "work out what follows a completion while it is shown"},
+    )
+    num_candidates: int = field(
+        default=3,
+        metadata={
+            "help": "completions to choose from when asked for by hand",
+            "minimum": 1,
+            "maximum": 5,
+        },
+    )
     offline: bool = field(default=False, metadata={"help": "never use the network"})
     log_level: LogLevel = field(
         default="warning",
@@ -126,6 +179,41 @@ class Settings:
     stats: bool = field(
         default=True,
         metadata={"help": "count on this machine what is shown and accepted: `seed-lsp stats`"},
+    )
+    context_tokens: int = field(
+        default=256,
+        metadata={
+            "help": "most prompt tokens for excerpts of other files; 0 for none",
+            "minimum": 0,
+            "maximum": 2048,
+        },
+    )
+    suffix: bool = field(
+        default=True, metadata={"help": "show the model the text after the cursor, too"}
+    )
+    imported_symbols: bool = field(
+        default=True,
+        metadata={
+            "help": "show the model signatures of what the document imports from the workspace, "
+            "or mentions and another open file defines"
+        },
+    )
+    related_files: bool = field(
+        default=True,
+        metadata={"help": "show the model passages of open and edited files like the one here"},
+    )
+    recent_edits: bool = field(
+        default=True, metadata={"help": "show the model other places that were edited lately"}
+    )
+    notebook_cells: bool = field(
+        default=True, metadata={"help": "show the model the other cells of a notebook"}
+    )
+    selected_item: bool = field(
+        default=True,
+        metadata={"help": "continue the item that is selected in the editor's popup menu"},
+    )
+    secret_scan: bool = field(
+        default=True, metadata={"help": "mask passwords, tokens and keys in what the model sees"}
     )
 
 

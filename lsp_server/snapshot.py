@@ -60,6 +60,16 @@ class Snapshot:
             line=self.line + len(LINE_BREAK.findall(typed)),
         )
 
+    def before_typing(self, typed: str) -> "Snapshot":
+        """The view before `typed`, which ends at the cursor, went in there."""
+        start = self.offset - len(typed)
+        return replace(
+            self,
+            text=self.text[:start] + self.text[self.offset :],
+            offset=start,
+            line=self.line - len(LINE_BREAK.findall(typed)),
+        )
+
 
 def take_snapshot(document: Document, position: Position) -> Snapshot:
     """The view at `position`, clamped as LSP says."""

@@ -55,8 +55,16 @@ class Complete:
     """`spm` or `psm` for a hole; `chat`: `prefix` is a question in words, the answer is code in the
     plan's language."""
     max_new_tokens: int = 128
+    old_code: str = ""
+    """What the answer resembles, for layout `chat`: unchanged stretches of it are copied."""
     budget_ms: float | None = None
     """Time from arrival after which the best text so far is returned; None means no limit."""
+    is_ahead: bool = False
+    """Nobody waits for it: the next request without this mark, whoever sends it, replaces it."""
+    temperature: float = 0.0
+    """Above 0 each token is drawn from the model's distribution at that temperature."""
+    seed: int = 0
+    """Of the draws: the same request with the same seed gives the same text."""
     surroundings: Surroundings | None = None
     """Excerpts of other files, for layouts of a hole."""
 

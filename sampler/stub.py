@@ -67,6 +67,8 @@ class Script:
     record: str
     """File that receives a JSON line for everything that happens; counts over restarts."""
     answers: list[Answer] = field(default_factory=lambda: [Answer(["pass"])])
+    ahead: Answer = field(default_factory=Answer)
+    """What requests get that nobody waits for; they do not use up the others."""
     load_ms: float = 0.0
     load_failure: str | None = None
     is_load_crash: bool = False
@@ -89,7 +91,7 @@ class Stub:
 
     async def run(self, path: Path, idle_exit_s: float) -> int:
         """Serve until shut down or idle; the exit code is 1 if loading was to fail."""
-        self.record("started", pid=os.getpid(), folder=str(Path.cwd()))
+        self.record("started", pid=os.getpid(), folder=str(Path.cwd()), arguments=sys.argv[1:])
         server = await asyncio.start_unix_server(self._talk, path)
         await asyncio.sleep(self._script.load_ms / 1000)
         if self._script.is_load_crash:
@@ -129,11 +131,12 @@ class Stub:
             answer = self.choose(message)
             self._step_s = answer.step_s
             self.record(
-                "Complete",
+                "Ahead" if message.is_ahead else "Complete",
                 request_id=message.request_id,
                 document=message.document,
                 prefix=message.prefix,
                 suffix=message.suffix,
+                max_new_tokens=message.max_new_tokens,
             )
             task = asyncio.create_task(self._answer(writer, message.request_id, answer))
             self._answering[writer, message.request_id] = task
@@ -152,6 +155,8 @@ class Stub:
     def choose(self, request: Complete) -> Answer:
         """What a request gets: the script's answers in turn. An engine that reads the request to
         decide overrides this."""
+        if request.is_ahead:
+            return self._script.ahead
         answers = self._script.answers
         return answers[min(self._num_recorded("Complete"), len(answers) - 1)]
 

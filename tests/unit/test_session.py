@@ -1,4 +1,5 @@
-from lsp_server.session import Action, Offer, Reply, Session, Start, Stop, Update
+from lsp_server.prediction import Bar
+from lsp_server.session import Action, Ahead, Offer, Reply, Session, Start, Stop, Update
 from lsp_server.snapshot import Snapshot
 from sampler.messages import BlockCommitted, Failed, Finished, Stats
 from tests.fakes import snapshot_at
@@ -180,3 +181,182 @@ def test_predicted_line_breaks_are_the_documents() -> None:
     session.change("def f():\r\n    pa\r\n", 2)
     snapshot = snapshot_at("def f():\r\n    pa█\r\n", version=2)
     assert replies(session.request("2", snapshot)) == [("2", "ss")]
+
+
+def place(marked: str, version: int = 1) -> Snapshot:
+    return snapshot_at(marked, version=version)
+
+
+def whole(text: str, request_id: str = "1") -> Finished:
+    return Finished(request_id, text, "line")
+
+
+def test_backspacing_past_a_place_and_typing_on_gives_it_back() -> None:
+    session, _ = started()
+    session.receive(whole("foo(a)"))
+    session.change("x =\n", 2)
+    session.change("x = \n", 3)
+    [reply, end] = session.request("2", place("x = █\n", 3))
+    assert replies([reply]) == [("2", "foo(a)")]
+    assert (reply.offer.tier, end) == ("recent", Update(reply.offer))
+
+
+def test_coming_back_to_a_place_gives_it_back() -> None:
+    session, snapshot = started("a = █\nb = \n")
+    session.receive(whole("1"))
+    session.request("2", place("a = \nb = █\n"))
+    session.receive(whole("2", "2"))
+    assert replies(session.request("3", snapshot)) == [("3", "1")]
+    assert replies(session.request("4", place("a = \nb = █\n"))) == [("4", "2")]
+
+
+def test_tiers_say_where_an_answer_came_from() -> None:
+    session, _ = started()
+    [reply, _] = session.receive(whole("foo(a)"))
+    assert reply.offer.tier == "live"
+    session.change("x = f\n", 2)
+    [reply, _] = session.request("2", place("x = f█\n", 2))
+    assert reply.offer.tier == "typed"
+
+
+def chained() -> tuple[Session, list[Action]]:
+    """A session whose one suggestion is on screen, and what it did then."""
+    session = Session(Ahead(lambda _: "\n"))
+    session.request("1", place("x = █\n"))
+    return session, session.receive(whole("foo(a)"))
+
+
+def test_once_all_is_shown_the_engine_works_ahead() -> None:
+    _, [*_, start] = chained()
+    after = place("x = foo(a)\n█\n")
+    assert start == Start("1+", after, is_ahead=True)
+
+
+def test_after_an_acceptance_the_next_block_is_there() -> None:
+    session, _ = chained()
+    assert session.receive(BlockCommitted("1+", "y = 2")) == []
+    assert session.receive(Finished("1+", "y = 2", "end_of_hole")) == []
+    assert session.change("x = foo(a)\n", 2) == []
+    [reply, end, start] = session.request("2", place("x = foo(a)█\n", 2))
+    assert (reply.offer.text, reply.offer.tier) == ("\ny = 2", "speculative")
+    assert end == Update(reply.offer)
+    assert start == Start("1++", place("x = foo(a)\ny = 2\n█\n", 2), is_ahead=True)
+
+
+def test_typing_the_line_break_by_hand_finds_it_too() -> None:
+    session, _ = chained()
+    session.receive(Finished("1+", "y = 2", "end_of_hole"))
+    session.change("x = foo(a)\n", 2)
+    assert session.change("x = foo(a)\n\n", 3) == []
+    assert replies(session.request("2", place("x = foo(a)\n█\n", 3))) == [("2", "y = 2")]
+
+
+def test_work_ahead_that_is_still_running_is_waited_for() -> None:
+    session, _ = chained()
+    session.change("x = foo(a)\n", 2)
+    assert session.request("2", place("x = foo(a)█\n", 2)) == []
+    assert session.receive(BlockCommitted("1+", "y")) == []
+    assert replies(session.receive(Finished("1+", "y = 2", "line"))) == [("2", "\ny = 2")]
+
+
+def test_work_ahead_that_gave_way_is_begun_again_if_it_is_waited_for() -> None:
+    session, _ = chained()
+    session.change("x = foo(a)\n", 2)
+    snapshot = place("x = foo(a)█\n", 2)
+    session.request("2", snapshot)
+    assert session.receive(Failed("gave way", "1+")) == [Start("2", snapshot)]
+    assert replies(session.receive(Finished("2", "y", "line"))) == [("2", "y")]
+
+
+def test_work_ahead_that_gave_way_is_forgotten_if_nobody_waits() -> None:
+    session, _ = chained()
+    assert session.receive(Failed("gave way", "1+")) == []
+    session.change("x = foo(a)\n", 2)
+    snapshot = place("x = foo(a)█\n", 2)
+    assert session.request("2", snapshot) == [Start("2", snapshot)]
+
+
+def test_typing_something_else_stops_work_ahead() -> None:
+    session, _ = chained()
+    assert session.change("x = g\n", 2) == [Stop("1+")]
+
+
+def test_nothing_more_ahead_is_an_empty_answer_at_once() -> None:
+    session, _ = chained()
+    session.receive(Finished("1+", "", "end_of_hole"))
+    session.change("x = foo(a)\n", 2)
+    assert session.request("2", place("x = foo(a)█\n", 2)) == [Reply("2", None)]
+
+
+def test_other_texts_come_when_a_person_asks_again() -> None:
+    session, snapshot = Session(Ahead(num_alternatives=2)), place("x = █\n")
+    session.request("1", snapshot, is_invoked=True)
+    [reply, _, start] = session.receive(whole("foo(a)"))
+    assert reply.offer.alternatives == ()
+    assert start == Start("1~1", snapshot, is_ahead=True, variant=1)
+    [start] = session.receive(whole("foo(b)", "1~1"))
+    assert start == Start("1~2", snapshot, is_ahead=True, variant=2)
+    assert session.receive(whole("foo(a)", "1~2")) == []
+    [reply, _] = session.request("2", snapshot, is_invoked=True)
+    assert (reply.offer.text, reply.offer.alternatives) == ("foo(a)", ("foo(b)",))
+    session.change("x = foo(\n", 2)
+    [reply, _] = session.request("3", place("x = foo(█\n", 2))
+    assert (reply.offer.text, reply.offer.alternatives) == ("a)", ("b)",))
+
+
+def test_what_comes_by_itself_has_no_other_texts() -> None:
+    session, snapshot = Session(Ahead(num_alternatives=2)), place("x = █\n")
+    session.request("1", snapshot)
+    assert not any(isinstance(action, Start) for action in session.receive(whole("foo(a)")))
+
+
+SURE = Bar(min_confidence=0.5)
+
+
+def test_an_unsure_line_is_not_shown_unless_a_person_asks() -> None:
+    session, snapshot = Session(), place("x = █\n")
+    session.request("1", snapshot, SURE)
+    session.receive(BlockCommitted("1", "foo(a)", 0.4))
+    assert session.receive(whole("foo(a)")) == [Reply("1", None)]
+    assert session.is_unsure
+    assert replies(session.request("2", snapshot, is_invoked=True)) == [("2", "foo(a)")]
+
+
+def test_half_a_line_is_not_yet_sure() -> None:
+    session = Session()
+    session.request("1", place("x = █\n"), SURE)
+    session.receive(BlockCommitted("1", "foo(", 0.9))
+    assert session.pass_deadline("1") == []
+    actions = session.receive(BlockCommitted("1", "a)\n", 0.6))
+    assert replies(actions) == [("1", "foo(a)\n")]
+
+
+def test_a_short_text_is_not_shown_but_its_rest_stays() -> None:
+    session, snapshot = Session(), place("x = █\n")
+    session.request("1", snapshot, Bar(min_chars=3))
+    assert session.receive(whole(" a )")) == [Reply("1", None)]
+    session, snapshot = Session(), place("x = █\n")
+    session.request("1", snapshot, Bar(min_chars=3))
+    session.receive(whole("abc"))
+    session.change("x = ab\n", 2)
+    assert replies(session.request("2", place("x = ab█\n", 2), Bar(min_chars=3))) == [("2", "c")]
+
+
+def test_a_dismissed_text_comes_back_only_by_hand_or_after_a_change() -> None:
+    session, snapshot = started()
+    session.receive(whole("foo"))
+    assert session.dismiss() == []
+    assert session.request("2", snapshot) == [Reply("2", None)]
+    assert replies(session.request("3", snapshot, is_invoked=True)) == [("3", "foo")]
+    session.dismiss()
+    session.change("x = f\n", 2)
+    assert replies(session.request("4", place("x = f█\n", 2))) == [("4", "oo")]
+
+
+def test_the_last_offer_is_remembered() -> None:
+    session, _ = started()
+    assert session.last is None
+    session.receive(whole("foo"))
+    session.change("y\n", 2)
+    assert session.last is not None
+    assert session.last.text == "foo"
