@@ -1,0 +1,243 @@
+"""Whole sessions of typing, as editors of three kinds; nothing that a user must not see happens."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sampler.stub import Answer
+from tests.e2e.buffer import LINE_BREAK
+from tests.e2e.client import Client
+from tests.e2e.gestures import Accept, Ask, Edit, Gesture, Think, Undo, Write
+from tests.e2e.profiles import NEOVIM, PROFILES, VS_CODE, Profile
+from tests.e2e.replay import INLINE_COMPLETION, Window, open_window
+from tests.e2e.sessions import END, SESSION, SHORT_SESSION, START
+from tests.engines import StubPlace, eventually
+
+HERE = Path(__file__).parent
+PARTS = VS_CODE, NEOVIM  # one position encoding each
+
+FILES = {
+    "crlf": "import os\r\n\r\n\r\ndef f(a):\r\n    return a\r\n",
+    "cr": "a = 1\rb = 2\r",
+    "astral": "name = '😀é𝒳'  # 𝒳 😀\nother = '日本'\n",
+    "line_separator": "a = 'x\u2028y\u2029z'\nb = '\x85'\n",
+    "form_feed": "import os\n\x0c\ndef f():\n    pass\x0b\n",
+    "no_final_newline": "x = 1\ny = 2",
+    "tabs": "def f():\n\tif x:\n\t\treturn 1\n",
+    "byte_order_mark": "\ufeff# é😀\r\n\ta = 1\r\n",
+    "joiners": "flag = '👩‍💻e\u0301'\n",
+    "empty": "",
+}
+
+
+def server_command(engine: list[str], **settings: object) -> list[str]:
+    """The product's server with that engine."""
+    arguments = [json.dumps(engine), json.dumps(settings)]
+    return [sys.executable, str(HERE / "replay_server.py"), *arguments]
+
+
+def oracle_command(place: StubPlace, target: str) -> list[str]:
+    """A server whose engine knows the target."""
+    place.script_path.with_name("target.txt").write_text(target)
+    engine = [sys.executable, "-I", str(HERE / "oracle_engine.py")]
+    return server_command([*engine, "--script", str(place.script_path)])
+
+
+@pytest.fixture
+async def client(place: StubPlace) -> AsyncIterator[Client]:
+    """A client whose engine reads the script; in the end nothing may have gone wrong."""
+    client = await Client.start(server_command(place.command), place.environment)
+    yield client
+    await client.leave()
+    assert client.problems == []
+
+
+def assert_engine_saw_only_what_was_there(place: StubPlace, *windows: Window) -> None:
+    """What the engine was asked is a text that a window had, character for character.
+
+    A speculative request is for a text that is not there yet: an offer of ours taken in full.
+    """
+    texts = set().union(*(window.texts for window in windows))
+    unknown = [
+        record
+        for record in place.records("Complete")
+        if hash(record["prefix"] + record["suffix"]) not in texts
+    ]
+    offered = [text for window in windows for text in window.offers]
+    for record in unknown:
+        assert any(record["prefix"].endswith(text.strip()) for text in offered), record
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+async def test_a_python_session(place: StubPlace, profile: Profile) -> None:
+    client = await Client.start(oracle_command(place, END), place.environment)
+    window = await open_window(client, profile, START, scale=0.05)
+    await window.play(SESSION)
+    await client.leave()
+    print(window.counts)
+    assert client.problems == []
+    assert window.buffer.text == END
+    assert window.counts.keystrokes >= 500
+    assert window.counts.shown >= 20
+    assert window.counts.accepted >= 2
+    assert window.counts.vanished == 0
+    assert_engine_saw_only_what_was_there(place, window)
+
+
+@pytest.mark.parametrize("profile", PARTS, ids=lambda profile: profile.name)
+async def test_files_of_all_kinds(place: StubPlace, client: Client, profile: Profile) -> None:
+    """Every position that was ever meant is the one that was understood."""
+    place.write_script(Answer(["v(", "w)\n    '😀' + é\n", "\tx"], delays_ms=[2]))
+    capabilities = await client.initialize(profile.capabilities)
+    windows = []
+    for name, text in FILES.items():
+        window = await open_window(
+            client,
+            profile,
+            text,
+            uri=f"file:///project/{name}.py",
+            scale=0.02,
+            capabilities=capabilities,
+        )
+        windows.append(window)
+        before = len(place.records("Complete"))
+        await window.play(everywhere(text))
+        assert window.counts.shown >= 2, name
+        asked = place.records("Complete")[before:]
+        last = asked[-1]["prefix"] + asked[-1]["suffix"]
+        assert last == LINE_BREAK.sub("\n", window.buffer.text), name
+    assert_engine_saw_only_what_was_there(place, *windows)
+
+
+def everywhere(text: str) -> list[Gesture]:
+    """Change the beginning, middle and end of every line from the last to the first; accept an
+    offer of several lines, undo it."""
+    spans = [(0, len(LINE_BREAK.split(text)[0]))]
+    for found in LINE_BREAK.finditer(text):
+        line = LINE_BREAK.split(text[found.end() :], maxsplit=1)[0]
+        spans.append((found.end(), found.end() + len(line)))
+    gestures: list[Gesture] = []
+    for start, end in reversed(spans):
+        middle = (start + end) // 2
+        gestures += [Edit(((place, 0, typed),)) for place, typed in ((end, "é"), (start, "😀"))]
+        gestures += [Edit(((middle + 1, 0, "\t𝒳"),)), Undo(), Ask()]
+    return [*gestures, Write("\n\tq"), Accept(), Undo(), Accept("word"), Write("😀\n"), Ask()]
+
+
+def ids(place: StubPlace, kind: str) -> list[str]:
+    return sorted(record["request_id"] for record in place.records(kind))
+
+
+async def test_a_storm_of_cancels(place: StubPlace, client: Client) -> None:
+    """Each is answered once, and the engine is at rest afterwards."""
+    place.write_script(Answer(["never"], delays_ms=[60_000]))
+    window = await open_window(client, VS_CODE, "x = \n", scale=0.01)
+    hands = window.hands.random
+    for _ in range(300):
+        params = {
+            "textDocument": {"uri": window.uri},
+            "position": {"line": 0, "character": 4},
+            "context": {"triggerKind": hands.choice([1, 2])},
+        }
+        calls = [client.request(INLINE_COMPLETION, params) for _ in range(hands.randint(1, 3))]
+        await asyncio.sleep(hands.choice([0, 0, 0.001, 0.003]))
+        for call in hands.sample(calls, len(calls)):
+            client.cancel(call)
+            if hands.random() < 0.1:
+                client.notify("$/cancelRequest", {"id": call.id})  # once more
+    await eventually(lambda: all(call.num_answers for call in client.calls.values()))
+    await eventually(lambda: ids(place, "Cancel") == ids(place, "Complete"))
+    place.write_script(Answer(["1"]))
+    await window.do(Edit(((4, 0, "y"),)))
+    await window.do(Ask())
+    assert window.ghost is not None
+    assert window.ghost.text == "1"
+
+
+async def test_a_change_while_a_request_is_open(place: StubPlace, client: Client) -> None:
+    place.write_script(Answer(["1\n"], delays_ms=[150]))
+    window = await open_window(client, NEOVIM, "x = \n", scale=0.01)
+    await window.do(Edit(((4, 0, "f"),)))
+    await eventually(lambda: len(place.records("Complete")) == 1)
+    await window.do(Edit(((5, 0, "g"),), pause_s=2))
+    [first, *_] = [call for call in client.calls.values() if call.method == INLINE_COMPLETION]
+    assert await first.result in ([], None)
+    assert await window.wait_for_ghost()
+    await window.settle()
+    assert_engine_saw_only_what_was_there(place, window)
+
+
+async def test_a_server_that_is_killed_leaves_its_engine_to_the_next(place: StubPlace) -> None:
+    place.write_script(Answer(["never"], delays_ms=[60_000]))
+    client = await Client.start(server_command(place.command), place.environment)
+    window = await open_window(client, VS_CODE, "x = \n", scale=0.01)
+    await window.do(Edit(((4, 0, "f"),)))
+    await eventually(lambda: place.records("Complete"))
+    await client.kill()
+    await eventually(lambda: place.records("cancelled"))  # nobody waits for it
+    place.write_script(Answer(["1"]))
+    client = await Client.start(server_command(place.command), place.environment)
+    window = await open_window(client, VS_CODE, window.buffer.text, scale=0.01)
+    await window.play([Edit(((5, 0, "g"),)), Accept()])
+    assert window.buffer.text == "x = fg1\n"
+    await client.leave()
+    assert client.problems == []
+    assert len(place.pids()) == 1
+
+
+async def test_an_engine_that_is_killed_while_somebody_types(place: StubPlace) -> None:
+    client = await Client.start(oracle_command(place, END), place.environment)
+    window = await open_window(client, VS_CODE, START, scale=0.06)
+    await eventually(lambda: place.records("Complete") or client.is_ready)
+    typing = asyncio.create_task(window.play(SHORT_SESSION))
+    await asyncio.sleep(0.5)
+    os.kill(place.pids()[0], signal.SIGKILL)
+    await typing
+    await eventually(lambda: len(place.pids()) == 2 and client.is_ready)
+    await window.play([Write("\n    # as before"), Accept()])
+    assert window.ghost is not None or window.counts.accepted
+    await client.leave()
+    assert client.problems == []
+    assert_engine_saw_only_what_was_there(place, window)
+
+
+async def test_two_windows_with_the_same_file(place: StubPlace) -> None:
+    """Two editors, both encodings, one engine; neither sees what the other types."""
+    clients, windows = [], []
+    for profile in PARTS:
+        clients.append(await Client.start(oracle_command(place, END), place.environment))
+        windows.append(await open_window(clients[-1], profile, START, scale=0.06))
+    await asyncio.gather(
+        windows[0].play(SHORT_SESSION),
+        windows[1].play([*SHORT_SESSION[2:], Write("  # só 😀"), Think(0.2)]),
+    )
+    for client in clients:
+        await client.leave()
+        assert client.problems == []
+    assert len(place.pids()) == 1
+    assert windows[0].buffer.text != windows[1].buffer.text
+    assert_engine_saw_only_what_was_there(place, *windows)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", PARTS, ids=lambda profile: profile.name)
+async def test_a_session_with_the_real_weights(
+    place: StubPlace, weights_path: Path, profile: Profile
+) -> None:
+    engine = [sys.executable, "-I", "-m", "sampler.serve", "--idle-exit", "5"]
+    command = server_command(engine, model=str(weights_path), offline=True)
+    client = await Client.start(command, place.environment)
+    window = await open_window(client, profile, START, scale=0.5)
+    await eventually(lambda: client.is_ready, timeout_s=120)
+    await window.play(SHORT_SESSION)
+    await client.leave()
+    print(window.counts, [sample.from_keystroke_ms for sample in window.samples])
+    assert client.problems == []
+    assert window.counts.shown >= 3
