@@ -133,6 +133,33 @@ def doctor(*, options: Options = NO_OPTIONS) -> int:
 
 
 @app.command
+def tune(
+    *,
+    options: Options = NO_OPTIONS,
+    as_json: Annotated[bool, Parameter(name="json", help="print one object", negative="")] = False,
+) -> int:
+    """Measure what is fastest on this machine, in at most 20 seconds, and work that way."""
+    from lsp_server import headless, terminal
+    from lsp_server import tune as tuning
+
+    try:
+        settings = _checked_settings(options)
+        _fetch_weights(settings)
+    except ValueError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    try:
+        with terminal.progress_bar() as report:
+            tuned = tuning.run_tune(settings, report)
+    except headless.EngineFailedError as error:
+        return _fail(str(error), EXIT_FAILED)
+    if as_json:
+        sys.stdout.write(json.dumps(tuning.describe_json(tuned)) + "\n")
+    else:
+        tuning.show(tuned)
+    return 0
+
+
+@app.command
 def demo(*, options: Options = NO_OPTIONS) -> int:
     """Show completions of real Python files, streamed by the real server."""
     from lsp_server.demo import main as run_demo

@@ -67,3 +67,11 @@ def parse_cpu_name(text: str) -> str:
 def thread_counts(cores: int, cpus: int) -> tuple[int, ...]:
     """Numbers of threads worth a try: one a core, and one a logical CPU if those are more."""
     return (cores,) if cores == cpus else (cores, cpus)
+
+
+def load_per_cpu() -> float:
+    """Share of the machine that was in use in the last minute; 0 where the system does not say."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except OSError:
+        return 0.0

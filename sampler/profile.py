@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 """Of the measurement: profiles of another one are measured anew."""
 
+BUSY_LOAD = 0.75
+"""Share of the machine in use by others above which figures are doubtful."""
+
 _MAX_FILE_BYTES = 1 << 20
 _MAX_HASHED_BYTES = 1 << 27
 _converter = cattrs.Converter(forbid_extra_keys=True)
@@ -61,6 +64,8 @@ class Profile:
     """Probability that a block's draft i is the base's choice, given that those before it are."""
     num_judged: int = 0
     """Places at which drafts were compared with the base's own text."""
+    load: float = 0.0
+    """Share of the machine that was in use by others when the measurement began."""
 
     def check(self) -> None:
         """Refuse what no measurement can give.

@@ -19,10 +19,11 @@ from sampler.drafting import LONGEST_BRANCH
 from sampler.engine import Engine
 from sampler.kernels.cpu import library
 from sampler.kernels.cpu.native import PATH_VARIABLE
-from sampler.machine import cpu_name, num_cores, thread_counts, usable_cpus
+from sampler.machine import cpu_name, load_per_cpu, num_cores, thread_counts, usable_cpus
 from sampler.measure import Measured, Plan, Slices, measure
 from sampler.messages import Event, Failed, Tune, Tuned, Tuning
 from sampler.profile import (
+    BUSY_LOAD,
     Profile,
     Target,
     file_identity,
@@ -39,8 +40,10 @@ logger = logging.getLogger(__name__)
 
 QUIET_S = 1.5
 """Measuring by itself waits until nobody has asked for anything for so long."""
-LOCK_PAUSE_S = 5.0
-"""Between two looks whether another engine still measures."""
+LOOK_PAUSE_S = 5.0
+"""Between two looks whether another engine still measures, or the machine is still busy."""
+PATIENCE_S = 600.0
+"""So long measuring unasked waits for a machine that is busy; then it is measured as it is."""
 EVENT_PAUSE_S = 0.1
 """Between two reports of how far the measurement is."""
 SHAPE = NAMED["qwen2.5-coder-0.5b"]
@@ -117,6 +120,7 @@ class Tuner:
         is_automatic: bool,
         folder: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
+        load: Callable[[], float] = load_per_cpu,
     ) -> None:
         """Use the profile of `target` if there is one and that is wanted.
 
@@ -126,17 +130,21 @@ class Tuner:
             is_automatic: whether to use a profile unasked, and to measure if there is none.
             folder: of profiles.
             clock: seconds.
+            load: share of the machine that is in use.
         """
         self._engine = engine
         self._target = target
         self._folder = folder or profile_folder()
         self._clock = clock
+        self._load = load
+        self._load_before = 0.0
         self._lock = FileLock(self._folder / "measuring.lock")
         self._slices: Slices | None = None
         self._share = 0.0
         self._told_at = 0.0
         self._askers: list[str] = []
         self._not_before = clock() + QUIET_S
+        self._patient_until = clock() + PATIENCE_S
         self.profile = read_profile(target, self._folder) if is_automatic else None
         self._is_wanted = is_automatic and self.profile is None
         if self.profile is not None:
@@ -182,7 +190,7 @@ class Tuner:
 
     def _step(self) -> list[Event]:
         if self._slices is None and not self._begin():
-            self._not_before = self._clock() + LOCK_PAUSE_S
+            self._not_before = self._clock() + LOOK_PAUSE_S
             return [Tuning(asker, None) for asker in self._askers]
         if self._slices is None:  # another engine has done it
             return []
@@ -196,7 +204,11 @@ class Tuner:
         return [Tuning(asker, self._share) for asker in self._askers]
 
     def _begin(self) -> bool:
-        """Whether it is our turn; a profile that another engine has just kept ends the wish."""
+        """Whether it is time and our turn; a profile that another engine has kept ends the wish."""
+        self._load_before = self._load()
+        is_patient = not self._askers and self._clock() < self._patient_until
+        if is_patient and self._load_before > BUSY_LOAD:
+            return False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
@@ -229,6 +241,7 @@ class Tuner:
             prefill_ms=measured.prefill_ms,
             acceptance=measured.acceptance,
             num_judged=measured.num_judged,
+            load=round(self._load_before, 2),
         )
         profile.check()
         write_profile(profile, self._folder)
