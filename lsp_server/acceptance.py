@@ -56,6 +56,8 @@ class _Live:
     session: str
     snapshot: Snapshot
     text: str
+    alternatives: tuple[str, ...]
+    """Other texts that were offered for the same place."""
     num_typed: int = 0
     """Characters of `text` that stand in the document now."""
     was_accepted: bool = False
@@ -79,7 +81,13 @@ class Acceptance:
             return []
         was_accepted = is_same and live is not None and live.was_accepted
         outcomes = [] if is_same else [*self.leave(uri), Shown(offer.session)]
-        self._live[uri] = _Live(offer.session, offer.snapshot, offer.text, 0, was_accepted)
+        self._live[uri] = _Live(
+            offer.session,
+            offer.snapshot,
+            offer.text,
+            offer.alternatives,
+            was_accepted=was_accepted,
+        )
         return outcomes
 
     def change(self, uri: str, text: str) -> list[Outcome]:
@@ -88,6 +96,10 @@ class Acceptance:
         if live is None:
             return []
         count = num_typed(live.snapshot, live.text, text)
+        for other in live.alternatives:
+            if count is None:
+                live.text = other
+                count = num_typed(live.snapshot, other, text)
         if count is None:
             return self.leave(uri)
         start, live.num_typed = live.num_typed, count

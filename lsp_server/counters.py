@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import cattrs
-from filelock import FileLock, Timeout
 from platformdirs import user_state_path
 
 VERSION = 1
@@ -121,13 +120,15 @@ class CounterFile:
 
     def add(self, counts: Counts) -> bool:
         """Add counts to those of the file; whether they are there now."""
+        from filelock import FileLock  # not needed before the server has answered its editor
+
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):
                 total = self.read()
                 total.add(counts)
                 self._write(total)
-        except (OSError, Timeout, ValueError):
+        except (OSError, ValueError):
             return False
         return True
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,8 @@ async def open_loopback(
     """
     client = Loopback(on_status)
     start = time.perf_counter()
-    await client.start_io(*SERVER_COMMAND, env={**os.environ, **_environment(settings)})
+    environment = _environment(replace(settings, stats=False))  # nobody is typing
+    await client.start_io(*SERVER_COMMAND, env={**os.environ, **environment})
     capabilities = types.ClientCapabilities(
         text_document=types.TextDocumentClientCapabilities(
             inline_completion=types.InlineCompletionClientCapabilities()

@@ -151,9 +151,13 @@ class SeedServer(LanguageServer):
         self.usage.answer(offer, quiet, 1000 * (time.perf_counter() - start))
         return offer
 
-    def item(self, offer: Offer) -> types.InlineCompletionItem:
-        """An offer in LSP's terms."""
-        edit = make_edit(offer.snapshot, offer.text, self.documents.encoding)
+    def items(self, offer: Offer) -> list[types.InlineCompletionItem]:
+        """An offer and its alternatives in LSP's terms."""
+        return [self.item(offer, text) for text in (offer.text, *offer.alternatives)]
+
+    def item(self, offer: Offer, text: str) -> types.InlineCompletionItem:
+        """One text for the place of an offer."""
+        edit = make_edit(offer.snapshot, text, self.documents.encoding)
         return types.InlineCompletionItem(
             insert_text=edit.text,
             range=types.Range(types.Position(*edit.start), types.Position(*edit.end)),
@@ -170,8 +174,8 @@ class SeedServer(LanguageServer):
             version=snapshot.version,
             text=offer.text,
             done=offer.is_final,
-            item=self.item(offer),
-            cost=_cost(offer.stats) if offer.stats else None,
+            item=self.item(offer, offer.text),
+            cost=_cost(offer.stats, offer.tier) if offer.stats else None,
         )
         self.protocol.notify(wire.UPDATE, params)
 
@@ -206,8 +210,9 @@ def _excluded(uri: str, reason: str) -> Quiet:
     return Quiet("excluded", f"There are no completions for {name}: {reason}.")
 
 
-def _cost(stats: Stats) -> wire.Cost:
+def _cost(stats: Stats, tier: str) -> wire.Cost:
     return wire.Cost(
+        tier=tier,
         tokens=stats.tokens,
         forwards=stats.forwards,
         prefill_tokens=stats.prefill_tokens,
@@ -292,7 +297,7 @@ def make_server(
         is_invoked = params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked
         uri = params.text_document.uri
         offer = await server.complete(uri, params.position, is_invoked=is_invoked)
-        return [server.item(offer)] if offer else []
+        return server.items(offer) if offer else []
 
     return server
 

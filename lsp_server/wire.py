@@ -36,6 +36,8 @@ def asks_for_items(experimental: object) -> bool:
 class Cost:
     """What a prediction cost: counts and milliseconds as in `sampler.messages.Stats`."""
 
+    tier: str
+    """Where it came from: `live`, `typed`, `recent` or `speculative`."""
     tokens: int
     forwards: int
     prefill_tokens: int

@@ -18,7 +18,8 @@ from pytest_lsp.protocol import LanguageClientProtocol
 from lsp_server import wire
 from tests.engines import StubPlace, eventually
 
-URI = "file:///project/main.py"
+ROOT_URI = "file:///project"
+URI = f"{ROOT_URI}/main.py"
 
 VS_CODE = types.ClientCapabilities(
     general=types.GeneralClientCapabilities(position_encodings=["utf-16"]),
@@ -58,6 +59,26 @@ class Editor(pytest_lsp.LanguageClient):
             (types.WINDOW_SHOW_MESSAGE, self.messages),
         ):
             self.feature(method)(partial(list.append, received))  # type: ignore[arg-type]
+        self.section: object = None
+        """What it answers to `workspace/configuration`."""
+        self.registrations: list[types.Registration] = []
+        self.progress_values: list[Any] = []
+
+        @self.feature(types.WORKSPACE_CONFIGURATION)
+        def configuration(params: types.ConfigurationParams) -> list[Any]:
+            return [self.section for item in params.items if item.section == "seed-lsp"]
+
+        @self.feature(types.CLIENT_REGISTER_CAPABILITY)
+        def register(params: types.RegistrationParams) -> None:
+            self.registrations += params.registrations
+
+        @self.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)
+        def create_progress(_: types.WorkDoneProgressCreateParams) -> None:
+            """Any token will do."""
+
+        @self.feature(types.PROGRESS)
+        def progress(params: types.ProgressParams) -> None:
+            self.progress_values.append(params.value)
 
     @property
     def server_pid(self) -> int:
@@ -107,15 +128,28 @@ class Editor(pytest_lsp.LanguageClient):
     def notify(self, method: str, params: object, **fields: object) -> None:
         self.protocol._send_data({"jsonrpc": "2.0", "method": method, "params": params, **fields})
 
+    async def execute(self, command: str, *arguments: object) -> Any:
+        """Run a command of the server."""
+        params = types.ExecuteCommandParams(command, list(arguments))
+        return await self.workspace_execute_command_async(params)
+
     async def wait_for_state(self, state: str) -> wire.StatusParams:
         await eventually(lambda: [status.state for status in self.statuses][-1:] == [state])
         return self.statuses[-1]
 
 
 async def start_editor(
-    place: StubPlace, capabilities: types.ClientCapabilities, **settings: object
+    place: StubPlace,
+    capabilities: types.ClientCapabilities,
+    *,
+    section: object = None,
+    root_uri: str = ROOT_URI,
+    **settings: object,
 ) -> Editor:
-    """A server with a stub engine, and an editor that has been through `initialize` with it."""
+    """A server with a stub engine, and an editor that has been through `initialize` with it.
+
+    `settings` go to the server's command line, `section` is what the editor has in its own.
+    """
     return await connect(
         [
             sys.executable,
@@ -125,19 +159,26 @@ async def start_editor(
         ],
         place,
         capabilities,
+        section,
+        root_uri,
     )
 
 
 async def connect(
-    command: list[str], place: StubPlace, capabilities: types.ClientCapabilities
+    command: list[str],
+    place: StubPlace,
+    capabilities: types.ClientCapabilities,
+    section: object = None,
+    root_uri: str = ROOT_URI,
 ) -> Editor:
     """An editor that has been through `initialize` with the server of that command."""
     environment = {**os.environ, **place.environment}
     config = ClientServerConfig(command, client_factory=Editor, server_env=environment)
     editor = await config.start()
     assert isinstance(editor, Editor)
+    editor.section = section
     result = await editor.initialize_session(
-        types.InitializeParams(capabilities=capabilities, root_uri="file:///project")
+        types.InitializeParams(capabilities=capabilities, root_uri=root_uri)
     )
     editor.server_capabilities = result.capabilities
     return editor
