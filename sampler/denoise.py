@@ -113,7 +113,7 @@ def generate(
             required = required[len(continuations.spelling(settled)) :]
         if state.has_ended([*drafts[:accepted], settled]):
             return state.result
-        if mode == "fast" and num_masks and not required:
+        if mode == "fast" and num_masks and not is_healing:
             if state.has_ended(_denoise(model, state, block_size, policy, max_steps)):
                 return state.result
             drafts = []

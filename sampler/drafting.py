@@ -29,16 +29,6 @@ _MEMORY = 400.0
 """So many observations count; older ones fade, for projects and hours differ."""
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A token that may follow, and the probability that it does if those before it are right."""
-
-    token: int
-    chance: float
-    source: int
-    """Which running estimate the chance comes from, see `Chances`."""
-
-
 @dataclass
 class Rate:
     """A running share, drawn towards a prior while little was seen."""
@@ -59,53 +49,72 @@ class Rate:
         self.total = self.total * fading + 1.0
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A token that may follow."""
+
+    token: int
+    rates: tuple[Rate, ...]
+    """What the draft is evidence for; the first one tells its chance."""
+
+    @property
+    def chance(self) -> float:
+        """Probability that it is right if the drafts before it are."""
+        return self.rates[0].value
+
+
+def _rates(*priors: float) -> list[Rate]:
+    return [Rate(prior) for prior in priors]
+
+
 @dataclass
 class Chances:
-    """How often drafts have been right: denoised ones by confidence and place, copied ones by the
-    length of what they were found behind."""
+    """How often drafts have been right: denoised ones by confidence and by place, copied ones by
+    the number of tokens they were found behind."""
 
     acceptance: tuple[float, ...] = (0.55, 0.5, 0.5, 0.45, 0.45)
     """By place in a branch: the chance that a draft is right if those before it are."""
     by_confidence: list[Rate] = field(
-        default_factory=lambda: [
-            Rate(prior) for prior in (0.03, 0.08, 0.15, 0.25, 0.38, 0.53, 0.68, 0.83, 0.95)
-        ]
+        default_factory=lambda: _rates(0.03, 0.08, 0.15, 0.25, 0.38, 0.53, 0.68, 0.83, 0.95)
     )
-    by_match: list[Rate] = field(default_factory=lambda: [Rate(0.55), Rate(0.7), Rate(0.8)])
+    by_match: list[Rate] = field(default_factory=lambda: _rates(0.55, 0.7, 0.8))
     """For matches of 2, 3, 4 tokens."""
+    by_run: list[Rate] = field(default_factory=lambda: _rates(0.4, 0.6, 0.8, 0.9, 0.96, 0.98))
+    """For old code that was followed for 0, 1, 2 … 3, 4 … 7, 8 … 15 tokens, or more."""
     by_place: list[Rate] = field(init=False)
 
     def __post_init__(self) -> None:
         padded = self.acceptance + (self.acceptance[-1:] or (0.5,)) * LONGEST_BRANCH
-        self.by_place = [Rate(chance) for chance in padded[:LONGEST_BRANCH]]
+        self.by_place = _rates(*padded[:LONGEST_BRANCH])
 
     def denoised(self, tokens: Sequence[int], confidences: Sequence[float]) -> list[Draft]:
         """Drafts of a branch."""
-        sources = [bisect.bisect(CONFIDENCE_EDGES, confidence) for confidence in confidences]
+        rates = [self.by_confidence[bisect.bisect(CONFIDENCE_EDGES, one)] for one in confidences]
         return [
-            Draft(token, self.by_confidence[source].value, source)
-            for token, source in zip(tokens, sources, strict=True)
+            Draft(token, (rate, place))
+            for token, rate, place in zip(tokens, rates, self.by_place, strict=False)
         ]
 
     def copied(self, tokens: Sequence[int], match_length: int) -> list[Draft]:
         """Drafts that followed an earlier occurrence of the last `match_length` tokens, 2 … 4."""
         # What has been right so far makes the match longer.
-        lengths = [min(match_length + i, 4) - 2 for i in range(len(tokens))]
         return [
-            Draft(token, self.by_match[length].value, -1 - length)
-            for token, length in zip(tokens, lengths, strict=True)
+            Draft(token, (self.by_match[min(match_length + i, 4) - 2],))
+            for i, token in enumerate(tokens)
+        ]
+
+    def aligned(self, tokens: Sequence[int], run: int) -> list[Draft]:
+        """Drafts from the old code, which the last `run` tokens have followed (`OldCode`)."""
+        return [
+            Draft(token, (self.by_run[min((run + i).bit_length(), len(self.by_run) - 1)],))
+            for i, token in enumerate(tokens)
         ]
 
     def count(self, drafts: Sequence[Draft], num_accepted: int) -> None:
         """Learn from a verified chain: it tested all drafts up to the first wrong one."""
         for place, draft in enumerate(drafts[: num_accepted + 1]):
-            is_right = place < num_accepted
-            if draft.source < 0:
-                self.by_match[-1 - draft.source].count(is_right)
-                continue
-            self.by_confidence[draft.source].count(is_right)
-            if place < LONGEST_BRANCH:
-                self.by_place[place].count(is_right)
+            for rate in draft.rates:
+                rate.count(place < num_accepted)
 
     @property
     def future(self) -> list[float]:

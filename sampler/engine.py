@@ -10,11 +10,12 @@ from collections import deque
 
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
-from sampler.generation import EngineSettings, Task, Writer
+from sampler.generation import EngineSettings, Writer
 from sampler.kv_cache import PrefixCache
 from sampler.messages import Complete, Event, Failed
 from sampler.output import Output
 from sampler.runner import Runner
+from sampler.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,16 @@ class Engine:
         self._writer.drafting.clear()
 
     def submit(self, request: Complete) -> list[Event]:
-        """Queue a request. Returns `Failed` for each older request that it supersedes."""
-        superseded = [task for task in self._tasks if task.request.document == request.document]
+        """Queue a request. Returns `Failed` for each older request that it supersedes.
+
+        Those are the ones for its document, and unless it works ahead itself all that do.
+        """
+        superseded = [
+            task
+            for task in self._tasks
+            if task.request.document == request.document
+            or (task.request.is_ahead and not request.is_ahead)
+        ]
         for task in superseded:
             self._tasks.remove(task)
         self._tasks.append(

@@ -24,10 +24,12 @@ from sampler.drafting import NATIVE_COSTS, CostCurve, Draft, Drafting, expected_
 from sampler.judgment import Judgment, Predicted
 from sampler.kv_cache import CachedSequence, PrefixCache
 from sampler.lookup import lookup_draft
-from sampler.messages import BlockCommitted, Complete, Event, Finished, Mode, Stats, Stop
+from sampler.messages import Complete, Event, Mode, Stop
+from sampler.old_code import OldCode
 from sampler.output import Output
 from sampler.policy import UnmaskPolicy, num_accepted, num_matching
 from sampler.runner import Runner
+from sampler.task import Task
 
 
 @dataclass(frozen=True)
@@ -59,69 +61,6 @@ class EngineSettings:
     max_suffix_chars: int = 4000
 
 
-@dataclass
-class Task:
-    """A request and how far it has come."""
-
-    request: Complete
-    arrived: float
-    output: Output
-    work: Iterator[list[Event]] | None = None
-    forwards: int = 0
-    denoising_steps: int = 0
-    accepted: list[int] = field(default_factory=list)
-    prefill_tokens: int = 0
-    cached_tokens: int = 0
-    prefill_ms: float = 0.0
-    first_block_ms: float | None = None
-    confidence: float = 1.0
-    """Lowest probability of a token of the first line so far."""
-    excerpt_tokens: tuple[int, ...] = ()
-
-    def elapsed_ms(self) -> float:
-        """Since the request arrived."""
-        return (time.perf_counter() - self.arrived) * 1000
-
-    def is_over_budget(self) -> bool:
-        """Whether the request's time is spent."""
-        return self.request.budget_ms is not None and self.elapsed_ms() >= self.request.budget_ms
-
-    def push(self, fresh: Predicted) -> list[Event]:
-        """Tokens are final."""
-        num_before = self.output.num_tokens
-        has_line = "\n" in self.output.shown.lstrip()
-        text = self.output.push(fresh.tokens)
-        if not has_line:
-            used = fresh.probabilities[: self.output.num_tokens - num_before]
-            self.confidence = min([self.confidence, *used])
-        return self.emit(text)
-
-    def emit(self, text: str) -> list[Event]:
-        """Text is final."""
-        if not text:
-            return []
-        if self.first_block_ms is None:
-            self.first_block_ms = self.elapsed_ms()
-        return [BlockCommitted(self.request.request_id, text, self.confidence)]
-
-    def finish(self) -> Finished:
-        """The last event, once the output has stopped."""
-        assert self.output.stop is not None
-        stats = Stats(
-            tokens=self.output.num_tokens,
-            forwards=self.forwards,
-            denoising_steps=self.denoising_steps,
-            accepted=tuple(self.accepted),
-            prefill_tokens=self.prefill_tokens,
-            cached_tokens=self.cached_tokens,
-            first_block_ms=self.first_block_ms,
-            prefill_ms=self.prefill_ms,
-            total_ms=self.elapsed_ms(),
-            excerpt_tokens=self.excerpt_tokens,
-        )
-        return Finished(self.request.request_id, self.output.shown, self.output.stop, stats)
-
-
 class Writer:
     """Writes completions: what all requests share."""
 
@@ -146,9 +85,12 @@ class Writer:
         context = self._context(request)
         output.required = context.required
         task.excerpt_tokens = context.excerpt_tokens
+        if request.old_code:
+            task.old_code = OldCode(self._tokenizer.encode(request.old_code))
         sequence, num_cached = self.cache.acquire(context.tokens)
         fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
         length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1
+        is_healing = len(fresh.tokens) <= context.num_healed
         while True:
             # The last fresh token is settled: it is shown before its own forward.
             events = task.push(fresh)
@@ -164,13 +106,15 @@ class Writer:
             replayed = self._replay(request.mode, sequence, length, settled, output)
             if replayed.tokens:
                 length += len(replayed.tokens)
-                fresh, drafts = replayed, []
+                fresh, drafts, is_healing = replayed, [], False
                 continue
             sequence.truncate(length)
-            if self._drafts_by_steps(request.mode) and not output.required_left:
+            # A token that heals is not drafted behind: what follows it is unconditional again.
+            if self._drafts_by_steps(request.mode) and not is_healing:
                 fresh = yield from self._denoise(task, sequence, settled, num_slots)
                 length += len(fresh.tokens)
             else:
+                is_healing = output.required_left != b""
                 fresh, drafts = self._advance(task, sequence, settled, drafts, num_slots)
                 length += len(fresh.tokens)
 
@@ -266,7 +210,7 @@ class Writer:
         if is_healing:  # what heals is chosen among few tokens: it is not drafted behind
             drafts = []
         else:
-            drafts = self._propose(mode, sequence, settled, drafts)[: num_slots - 1]
+            drafts = self._propose(task, sequence, settled, drafts)[: num_slots - 1]
             num_left = self.settings.num_positions - len(sequence.tokens)
             sizes = drafting.choose(drafts, num_positions=num_left)
         drafts = drafts[: len(sizes) - 1]
@@ -342,20 +286,25 @@ class Writer:
         return self.drafting[mode]
 
     def _propose(
-        self, mode: Mode, sequence: CachedSequence, settled: int, drafts: list[Draft]
+        self, task: Task, sequence: CachedSequence, settled: int, drafts: list[Draft]
     ) -> list[Draft]:
-        """Drafts to verify: denoised ones or such as the context has, whichever promise more.
+        """Drafts to verify: denoised ones or such as old code or context have, the most promising.
 
         Modes that accept more than the base's own choice copy none, for nobody has scored them.
         """
+        mode = task.request.mode
         if mode == "ar":
             return []
         if not self.settings.has_lookup or (mode != "exact" and self._has_adapter):
             return drafts
         known = np.asarray([*sequence.tokens, settled], dtype=np.int64)
         tokens, match_length = lookup_draft(known, self.settings.max_rows - 1)
-        copied = self._drafting_of(mode).chances.copied(tokens, match_length)
-        return max(drafts, copied, key=expected_accepted)
+        chances = self._drafting_of(mode).chances
+        candidates = [drafts, chances.copied(tokens, match_length)]
+        if task.old_code is not None:
+            old = task.old_code
+            candidates.append(chances.aligned(old.drafts(self.settings.max_rows - 1), old.run))
+        return max(candidates, key=expected_accepted)
 
     def _branch(self, mode: Mode, judgment: Judgment, rows: slice) -> list[Draft]:
         """Drafts that the MASK rows of a branch have given."""

@@ -161,6 +161,24 @@ def test_exact_is_ar_whatever_is_proposed(
 
 
 @settings(max_examples=20, deadline=None)
+@given(prefix=TEXT, old_code=TEXT, mode=st.sampled_from(MODES))
+def test_old_code_changes_no_text(prefix, old_code, mode):
+    with_it = complete(make_engine(), ask(prefix, "", mode, old_code=old_code))
+    without = complete(make_engine(), ask(prefix, "", mode))
+    assert with_it.text == without.text
+
+
+def test_an_answer_that_is_the_old_code_takes_few_forwards():
+    plain = complete(make_engine(), ask("ab", "", "ar", max_new_tokens=60))
+    request = ask("ab", "", max_new_tokens=60, old_code=plain.text)
+    copied = complete(make_engine(has_lookup=True), request)
+    alone = complete(make_engine(), ask("ab", "", max_new_tokens=60))
+    assert copied.text == plain.text
+    # Random text is tokenized another way than it was generated, so not all of it is guessed.
+    assert copied.stats.forwards < 0.7 * alone.stats.forwards
+
+
+@settings(max_examples=20, deadline=None)
 @given(prefix=TEXT, suffix=TEXT)
 def test_one_forward_verifies_and_drafts(prefix, suffix):
     """What is not accepted costs nothing: with no draft right there is a token a forward."""

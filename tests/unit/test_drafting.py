@@ -72,3 +72,20 @@ def test_estimates_follow_what_happens():
     assert chances.copied([1], 2)[0].chance < 0.1
     assert chances.copied([1, 2], 2)[1].chance == copied[1].chance, "never put to the test"
     assert 0 < expected_accepted(copied) < 3
+
+
+def test_old_code_is_trusted_the_more_the_longer_it_was_followed():
+    chances = Chances()
+    drafts = chances.aligned(range(20), 0)
+    assert [draft.chance for draft in drafts] == sorted(draft.chance for draft in drafts)
+    assert drafts[0].chance == chances.by_run[0].value
+    assert drafts[16].chance == chances.by_run[5].value
+    assert chances.aligned([1], 9)[0].chance == drafts[9].chance
+    long = choose_layout(
+        [draft.chance for draft in chances.aligned(range(40), 16)],
+        chances.future,
+        NATIVE_COSTS,
+        token_ms=11.0,
+        max_rows=32,
+    )
+    assert len(long) > 20
