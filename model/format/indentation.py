@@ -76,7 +76,7 @@ def _below(language: str, before: str, after: str, next_line: str) -> str:
     opener = leading(_statement(before))
     if width(next_line) > len(opener.expandtabs(4)):
         return leading(next_line)
-    return opener + _unit(language, before + after)
+    return opener + unit(language, before + after)
 
 
 def _statement(before: str) -> str:
@@ -93,7 +93,7 @@ def _statement(before: str) -> str:
     return lines[-1]
 
 
-def _unit(language: str, text: str) -> str:
+def unit(language: str, text: str) -> str:
     """One level of indentation as the text has it, else as is usual in the language."""
     indents = [leading(line) for line in LINE_BREAK.split(text) if line.strip()]
     steps = [
