@@ -21,6 +21,7 @@ from sampler.messages import Failed, FrameDecoder, FrameError, Hello, Tune, Tune
 from sampler.messages import encode as encode_frame
 from sampler.profile import BUSY_LOAD, Choice
 
+MEASURING = "measuring this machine"
 Report = Callable[[Progress], None]
 
 
@@ -69,14 +70,16 @@ async def _answer(reader: asyncio.StreamReader, request: Tune, report: Report) -
     while data := await reader.read(1 << 16):
         for event in decoder.feed(data):
             match event:
-                case Tuned(request.request_id):
+                case Tuned():
+                    if not request.is_question:
+                        report(Progress(MEASURING, 1.0))
                     return event
                 case Failed(message):
                     raise EngineFailedError(message)
                 case Tuning(fraction=None):
                     report(Progress("waiting for another engine that is measuring"))
                 case Tuning(fraction=fraction):
-                    report(Progress("measuring this machine", fraction))
+                    report(Progress(MEASURING, fraction))
     raise EngineFailedError("The engine stopped while it was measuring.")
 
 
