@@ -46,7 +46,7 @@ def attention(
     assert keys_QGSK.stride() == values_QGSK.stride()
     group_size = num_heads // num_kv_heads
     num_members = num_rows * group_size
-    block_members = min(max(triton.next_power_of_2(num_members), 16), 64)
+    block_members = min(max(triton.next_power_of_2(num_members), 16), 32)
     num_chunks = triton.cdiv(min(bucket, num_slots), CHUNK)
     shape = (num_chunks, num_kv_heads, num_members)
     sums_CGMK = torch.empty((*shape, head_dim), dtype=torch.float32, device=queries_RHK.device)

@@ -135,34 +135,34 @@ def _rotate_and_store(
     low = tl.zeros((HALF,), tl.float32)
     high = tl.zeros((HALF,), tl.float32)
     for part in range(NUM_PARTS):
-        at = parts + (part * num_rows + row) * num_outputs + column
-        low += tl.load(at)
-        high += tl.load(at + HALF)
+        source = parts + (part * num_rows + row) * num_outputs + column
+        low += tl.load(source)
+        high += tl.load(source + HALF)
     if HAS_BIAS:
         low += tl.load(bias + column).to(tl.float32)
         high += tl.load(bias + column + HALF).to(tl.float32)
     start = tl.load(length)
     if head < num_heads + num_kv_heads:
         position = tl.minimum(start + tl.load(offsets + row), num_positions - 1)
-        at = position * 2 * HALF + k
-        cos_low, sin_low = tl.load(cos + at).to(tl.float32), tl.load(sin + at).to(tl.float32)
-        cos_high = tl.load(cos + at + HALF).to(tl.float32)
-        sin_high = tl.load(sin + at + HALF).to(tl.float32)
+        angle = position * 2 * HALF + k
+        cos_low, sin_low = tl.load(cos + angle).to(tl.float32), tl.load(sin + angle).to(tl.float32)
+        cos_high = tl.load(cos + angle + HALF).to(tl.float32)
+        sin_high = tl.load(sin + angle + HALF).to(tl.float32)
         rotated = low * cos_low - high * sin_low
         high = high * cos_high + low * sin_high
         low = rotated
     if head < num_heads:
-        at = queries + (row * num_heads + head) * 2 * HALF + k
-        tl.store(at, low.to(queries.dtype.element_ty))
-        tl.store(at + HALF, high.to(queries.dtype.element_ty))
+        query = queries + (row * num_heads + head) * 2 * HALF + k
+        tl.store(query, low.to(queries.dtype.element_ty))
+        tl.store(query + HALF, high.to(queries.dtype.element_ty))
     else:
         slot = start + row
         is_slot = slot + k * 0 < num_slots
         kv_head = (head - num_heads) % num_kv_heads
-        at = tl.load(sequence) * sequence_stride + kv_head * head_stride + slot * 2 * HALF + k
+        place = tl.load(sequence) * sequence_stride + kv_head * head_stride + slot * 2 * HALF + k
         if head < num_heads + num_kv_heads:
-            tl.store(keys + at, low.to(keys.dtype.element_ty), mask=is_slot)
-            tl.store(keys + at + HALF, high.to(keys.dtype.element_ty), mask=is_slot)
+            tl.store(keys + place, low.to(keys.dtype.element_ty), mask=is_slot)
+            tl.store(keys + place + HALF, high.to(keys.dtype.element_ty), mask=is_slot)
         else:
-            tl.store(values + at, low.to(values.dtype.element_ty), mask=is_slot)
-            tl.store(values + at + HALF, high.to(values.dtype.element_ty), mask=is_slot)
+            tl.store(values + place, low.to(values.dtype.element_ty), mask=is_slot)
+            tl.store(values + place + HALF, high.to(values.dtype.element_ty), mask=is_slot)
