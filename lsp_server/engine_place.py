@@ -49,12 +49,7 @@ def socket_path(command: Sequence[str]) -> Path:
         EngineError: if there is no such folder.
     """
     name = f"{socket_name(command)}.sock"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs tells that there is no XDG_RUNTIME_DIR
-        folders = []
-        with contextlib.suppress(OSError):
-            folders.append(platformdirs.user_runtime_path("seed-lsp", appauthor=False))
-    folders.append(Path(tempfile.gettempdir()) / f"seed-lsp-{os.getuid()}")
+    folders = _folders()
     for folder in folders:
         if len(os.fsencode(folder / name)) <= _MAX_SOCKET_PATH_BYTES and _is_private(folder):
             return folder / name
@@ -62,6 +57,26 @@ def socket_path(command: Sequence[str]) -> Path:
         f"There is no private folder for the engine's socket: {folders[-1]} is not a folder that "
         "only you can read; set XDG_RUNTIME_DIR to one."
     )
+
+
+def engine_sockets() -> list[Path]:
+    """Where engines of this user listen, or did: of any settings and any version."""
+    found: list[Path] = []
+    for folder in _folders():
+        with contextlib.suppress(OSError):
+            found += sorted(folder.glob("*.sock"))
+    return found
+
+
+def _folders() -> list[Path]:
+    """Where a socket may be, best first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs tells that there is no XDG_RUNTIME_DIR
+        folders = []
+        with contextlib.suppress(OSError):
+            folders.append(platformdirs.user_runtime_path("seed-lsp", appauthor=False))
+    folders.append(Path(tempfile.gettempdir()) / f"seed-lsp-{os.getuid()}")
+    return folders
 
 
 def _is_private(folder: Path) -> bool:

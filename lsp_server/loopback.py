@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
 from pygls.protocol import LanguageServerProtocol, default_converter
 
@@ -22,6 +24,7 @@ from lsp_server.settings import PREFIX, Settings, as_text
 
 SERVER_COMMAND = (sys.executable, "-I", "-m", "lsp_server", "--stdio")
 _MOST_SILENCE_S = 30.0
+_SOME_WORK_S = 0.05
 
 
 class LoopbackError(Exception):
@@ -115,6 +118,31 @@ class Loopback(LanguageClient):
                 yield Growth(update.text, 1000 * (time.perf_counter() - start), update.cost)
                 if update.done:
                     return
+
+    async def cancel(self, uri: str, position: types.Position) -> float:
+        """Ask, give up at once, and return the milliseconds until the server has let go.
+
+        Raises:
+            LoopbackError: if it answers too late, or with an error that is none of a cancel.
+        """
+        document = types.TextDocumentIdentifier(uri)
+        context = types.InlineCompletionContext(types.InlineCompletionTriggerKind.Invoked)
+        params = types.InlineCompletionParams(context, document, position)
+        request_id = str(uuid.uuid4())
+        answer = self.protocol.send_request(
+            types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=request_id
+        )
+        await asyncio.sleep(_SOME_WORK_S)
+        start = time.perf_counter()
+        self.cancel_request(types.CancelParams(request_id))
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(answer), _MOST_SILENCE_S)
+        except TimeoutError as error:
+            raise LoopbackError("the server does not answer a cancel") from error
+        except JsonRpcException as error:
+            if error.code != types.LSPErrorCodes.RequestCancelled:
+                raise LoopbackError(f"a cancelled request ended with: {error.message}") from error
+        return 1000 * (time.perf_counter() - start)
 
 
 def _inserted(item: types.InlineCompletionItem) -> str:
