@@ -1,14 +1,18 @@
 """From a snapshot to the engine's request: the text around the cursor and the hole's plan.
 
-Pure. The context is the hole's own document; the engine cuts it to its window. Knows neither LSP
-nor tokens.
+Pure, and as quick in a long document as in a short one: only what the engine can show the model is
+looked at. What other documents add is the business of `informant`. Knows neither LSP nor tokens.
 """
 
 from lsp_server.documents import LINE_BREAK, Document
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot
+from model.format.prompt import MAX_PREFIX_CHARS, MAX_SUFFIX_CHARS, window
 from model.format.syntax import plan_hole
 from sampler.messages import Complete
+
+_PLANNED_CHARS = 24_000
+"""Around the cursor; more than the planner reads, even where line breaks take two characters."""
 
 
 def refusal(document: Document | None, settings: Settings) -> str | None:
@@ -28,14 +32,20 @@ def build_request(snapshot: Snapshot, settings: Settings, request_id: str) -> Co
     The engine sees `\\n` for every line break, as the model did in training; the session writes the
     answer with the document's own.
     """
-    prefix = LINE_BREAK.sub("\n", snapshot.prefix)
-    suffix = LINE_BREAK.sub("\n", snapshot.suffix)
+    cut = window(
+        snapshot.prefix,
+        snapshot.suffix,
+        max_prefix_chars=MAX_PREFIX_CHARS,
+        max_suffix_chars=MAX_SUFFIX_CHARS,
+    )
+    before = LINE_BREAK.sub("\n", snapshot.prefix[-_PLANNED_CHARS:])
+    after = LINE_BREAK.sub("\n", snapshot.suffix[:_PLANNED_CHARS])
     return Complete(
         request_id=request_id,
         document=snapshot.uri,
-        prefix=prefix,
-        suffix=suffix,
-        plan=plan_hole(snapshot.language, prefix, suffix, max_lines=settings.max_lines),
+        prefix=LINE_BREAK.sub("\n", cut.prefix),
+        suffix=LINE_BREAK.sub("\n", cut.suffix),
+        plan=plan_hole(snapshot.language, before, after, max_lines=settings.max_lines),
         mode=settings.mode,
         layout=settings.layout,
         max_new_tokens=settings.max_new_tokens,

@@ -5,7 +5,7 @@ like are ordinary characters. Knows neither pygls nor what a document is used fo
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -172,9 +172,10 @@ class DocumentStore:
 
     def change(self, uri: str, version: int, changes: Iterable[Change]) -> Document | None:
         """The document after its changes, or None if it is not open."""
-        document = self._documents.get(uri)
+        document = self._documents.pop(uri, None)
         if document is not None:
             document.apply(changes, version)
+            self._documents[uri] = document  # behind those that were changed before
         return document
 
     def close(self, uri: str) -> None:
@@ -184,3 +185,7 @@ class DocumentStore:
     def get(self, uri: str) -> Document | None:
         """The open document of that uri."""
         return self._documents.get(uri)
+
+    def recent(self) -> Iterator[Document]:
+        """The open documents, the one opened or changed last first."""
+        return reversed(self._documents.values())
