@@ -170,6 +170,30 @@ def demo(*, options: Options = NO_OPTIONS) -> int:
         return _fail(str(error), EXIT_BAD_INPUT)
 
 
+@app.command
+def stats(
+    *,
+    as_json: Annotated[bool, Parameter(name="json", help="print one object", negative="")] = False,
+    reset: Annotated[bool, Parameter(help="forget all counts", negative="")] = False,
+) -> int:
+    """Print what was shown, accepted and kept on this machine, and how fast it was."""
+    from lsp_server import stats as statistics
+    from lsp_server.counters import CounterFile, counters_path
+
+    path = counters_path()
+    try:
+        if reset:
+            CounterFile(path).reset()
+    except OSError as error:
+        return _fail(f"{path} cannot be removed: {error.strerror}", EXIT_FAILED)
+    counts = CounterFile(path).read()
+    if as_json:
+        sys.stdout.write(json.dumps(statistics.describe(counts)) + "\n")
+    else:
+        statistics.show(counts, str(path))
+    return 0
+
+
 @config_app.command
 def show(
     *,
@@ -261,7 +285,7 @@ def _clean_stdout() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of `seed-lsp` and of `python -m lsp_server`."""
+    """Run a command line; `entry` calls it first thing."""
     result: Any = EXIT_BAD_INPUT
     try:
         result = app(

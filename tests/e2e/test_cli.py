@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lsp_server import __version__
+from lsp_server.counters import CounterFile, Counts
 from lsp_server.demo import HOLES, Hole, cut_hole
 from lsp_server.headless import Location, parse_location, read_snapshot, run_complete
 from lsp_server.settings import Settings
@@ -113,7 +114,7 @@ def test_version_and_help() -> None:
     assert seed_lsp("--version").stdout.strip() == __version__
     done = seed_lsp("--help")
     assert done.returncode == 0
-    for word in ("complete", "doctor", "fetch", "config", "demo", "--stdio", "--model"):
+    for word in ("complete", "doctor", "fetch", "config", "demo", "stats", "--stdio", "--model"):
         assert word in done.stdout
 
 
@@ -129,6 +130,22 @@ def test_config_show_names_values_sources_and_problems(tmp_path: Path) -> None:
     text = seed_lsp("config", "show", "--threads", "3", folder=tmp_path)
     assert re.search(r"^threads +3 +command line", text.stdout, re.MULTILINE)
     assert "a project may not set it" in text.stderr
+
+
+def test_stats_are_told_and_reset(tmp_path: Path) -> None:
+    state = {"XDG_STATE_HOME": str(tmp_path)}
+    assert "Nothing has been counted" in seed_lsp("stats", **state).stdout
+    counts = Counts(requests=4, shown=2, accepted=1, quiet={"nothing": 2})
+    counts.characters_checked, counts.characters_kept = 10, 9
+    counts.add_latency("live", 120)
+    assert CounterFile(tmp_path / "seed-lsp" / "stats.json").add(counts)
+    record = json.loads(seed_lsp("stats", "--json", **state).stdout)
+    assert (record["quiet_rate"], record["acceptance_rate"], record["kept_rate"]) == (0.5, 0.5, 0.9)
+    assert 100 < record["latency_ms"]["live"]["p50"] <= 150
+    text = seed_lsp("stats", **state).stdout
+    assert "2 suggestions shown, 1 accepted (50%)" in text
+    assert "asked the engine" in text
+    assert "Nothing has been counted" in seed_lsp("stats", "--reset", **state).stdout
 
 
 def test_parse_location_keeps_colons_of_the_path() -> None:

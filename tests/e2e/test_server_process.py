@@ -98,10 +98,21 @@ async def test_the_server_never_loads_torch(place: StubPlace) -> None:
     await stop_editor(editor)
 
 
-def test_a_users_repository_is_never_imported(place: StubPlace, tmp_path: Path) -> None:
-    """Invariant 10, for the server and for the real engine process."""
+@pytest.mark.parametrize("is_on_python_path", [False, True], ids=["folder", "PYTHONPATH"])
+def test_a_users_repository_is_never_imported(
+    place: StubPlace, tmp_path: Path, is_on_python_path: bool
+) -> None:
+    """Invariant 10, for the server and for the real engine process.
+
+    A package of ours is shadowed by a folder on PYTHONPATH only if it is `lsp_server` itself.
+    """
     marker = tmp_path / "imported"
-    for name in ("model", "sampler", "training", "lsp_server", "torch", "pygls", "json"):
+    names = ["model", "sampler", "training", "torch", "pygls", "json", "logging"]
+    if is_on_python_path:
+        place.environment["PYTHONPATH"] = str(tmp_path)
+    else:
+        names.append("lsp_server")
+    for name in names:
         package = tmp_path / name
         package.mkdir()
         code = f"open({str(marker)!r}, 'a').write(__name__)\nraise SystemExit('poisoned')\n"
