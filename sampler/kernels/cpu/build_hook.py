@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,16 @@ FLAGS = (
     # All paths must round alike: no fused multiply-add that is not written down.
     *("-ffp-contract=off", "-fno-math-errno"),
 )
+AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
 PATHS = {
-    "path_avx512.cpp": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"),
+    "path_amx.cpp": (*AVX512, "-mamx-tile", "-mamx-int8"),
+    "path_avx512.cpp": AVX512,
+    "path_avxvnni.cpp": ("-mavx2", "-mavxvnni"),
     "path_avx2.cpp": ("-mavx2",),
 }
 """Files for one kind of machine; the others are compiled for any."""
+OPTIONAL = ("path_amx.cpp", "path_avxvnni.cpp")
+"""Left out by a compiler that does not know their flags (gcc before 11, clang before 12)."""
 
 
 class CompileKernels(BuildHookInterface[Any]):
@@ -70,12 +76,16 @@ def compile_library(compiler: str, folder: Path) -> None:
         subprocess.CalledProcessError: if the compiler refuses; its `stderr` says why.
     """
     has_x86 = platform.machine() in ("x86_64", "AMD64")
-    sources = [
-        source for source in sorted(folder.glob("*.cpp")) if has_x86 or source.name not in PATHS
-    ]
 
     def run(*arguments: str) -> None:
         subprocess.run([compiler, *arguments], check=True, capture_output=True, text=True)
+
+    def is_compiled(source: Path) -> bool:
+        if source.name not in OPTIONAL:
+            return has_x86 or source.name not in PATHS
+        return has_x86 and knows_flags(compiler, PATHS[source.name])
+
+    sources = [source for source in sorted(folder.glob("*.cpp")) if is_compiled(source)]
 
     with tempfile.TemporaryDirectory() as objects, ThreadPoolExecutor() as pool:
         outputs = [f"{objects}/{source.stem}.o" for source in sources]
@@ -91,3 +101,9 @@ def compile_library(compiler: str, folder: Path) -> None:
         staged = folder / f".{FILE_NAME}"
         shutil.copy(linked, staged)
         staged.replace(folder / FILE_NAME)
+
+
+def knows_flags(compiler: str, flags: Sequence[str]) -> bool:
+    """Whether a compiler can be asked for these instructions."""
+    command = [compiler, *flags, "-fsyntax-only", "-x", "c++", os.devnull]
+    return subprocess.run(command, capture_output=True).returncode == 0

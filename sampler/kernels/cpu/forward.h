@@ -2,9 +2,10 @@
 //
 // A path has included lanes.h and defined, all in its unnamed namespace:
 //   VALUE_BYTES      bytes of one quantized activation
-//   put_values       sixteen quantized activations of one row, into their block
-//   multiply         rows by a panel of weights: its own, or that of products.h, which asks for
-//                    STEP_ROWS, TILES_AT_ONCE and multiply_four
+//   put_values       sixteen quantized activations of one row, into their place
+//   row_values       the place of a row's first sixteen; VALUES_STEP bytes on are the next
+//   multiply         rows by a panel of weights
+//                    (the last three: its own or those of products.h)
 //   STEP_QUERIES     queries whose sums with 16 keys fit into registers at once
 //   dot_keys         R queries by 16 keys
 //
@@ -19,7 +20,32 @@
 #include "linear.h"
 #include "vocabulary.h"
 
+#include <vector>
+
 namespace {
+
+/// Rows by a matrix, quantized as in a forward: `outputs` (num_rows, N rounded up to panels). For
+/// comparing one path with another.
+void probe(const Matrix& matrix, const float* rows, int num_rows, float* outputs) {
+  const int num_blocks = ceil_div(num_rows, BLOCK_ROWS), num_outputs = matrix.num_panels() * PANEL;
+  const size_t places = (size_t)num_blocks * BLOCK_ROWS;
+  std::vector<uint8_t> values(places * matrix.num_inputs * VALUE_BYTES);
+  std::vector<float> scales(places * matrix.num_groups());
+  std::vector<int32_t> corrections(places * matrix.num_groups());
+  const Quantized input = {values.data(), scales.data(), corrections.data()};
+  for (int row = 0; row < num_rows; ++row) {
+    quantize(rows + (int64_t)row * matrix.num_inputs, matrix, row, input);
+  }
+  for (int panel = 0; panel < matrix.num_panels(); ++panel) {
+    Floats y[2][MAX_ROWS];
+    multiply(matrix, panel, input, 0, num_rows, y);
+    for (int tile = 0; tile < 2; ++tile) {
+      for (int row = 0; row < num_rows; ++row) {
+        store(outputs + (int64_t)row * num_outputs + panel * PANEL + tile * TILE, y[tile][row]);
+      }
+    }
+  }
+}
 
 void run_forward(const Network& network, const Call& call, Member& member) {
   const Shape& shape = network.shape;

@@ -1,5 +1,6 @@
-// Choice of a path, weights, buffers. The arithmetic of a forward is in forward.h.
+// Networks with their weights and buffers. The arithmetic of a forward is in forward.h.
 #include "library.h"
+#include "machine.h"
 #include "packing.h"
 
 #include <cmath>
@@ -64,21 +65,10 @@ struct OwnNetwork : Network {
 
 OwnNetwork& own(Network* network) { return *static_cast<OwnNetwork*>(network); }
 
-const std::vector<const Path*>& paths() {
-  static const std::vector<const Path*> known = [] {
-    std::vector<const Path*> usable;
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-      usable.push_back(&AVX512_PATH);
-    }
-    if (__builtin_cpu_supports("avx2")) usable.push_back(&AVX2_PATH);
-#endif
-    usable.push_back(&PORTABLE_PATH);
-    return usable;
-  }();
-  return known;
+std::string names(const std::vector<const Path*>& paths) {
+  std::string list;
+  for (const Path* path : paths) list += (list.empty() ? "" : ",") + std::string(path->name);
+  return list;
 }
 
 void grow(OwnNetwork& network, int num_rows, int num_slots) {
@@ -128,16 +118,17 @@ void run(void* context, Member& member) {
 int seed_abi() { return SEED_ABI; }
 
 const char* seed_paths() {
-  static const std::string names = [] {
-    std::string list;
-    for (const Path* path : paths()) list += (list.empty() ? "" : ",") + std::string(path->name);
-    return list;
-  }();
-  return names.c_str();
+  static const std::string list = names(this_machine().usable);
+  return list.c_str();
+}
+
+const char* seed_wrong_paths() {
+  static const std::string list = names(this_machine().wrong);
+  return list.c_str();
 }
 
 Network* seed_open(const Shape* shape, int num_threads, const char* path) {
-  for (const Path* candidate : paths()) {
+  for (const Path* candidate : this_machine().usable) {
     if (path[0] != '\0' && std::strcmp(path, candidate->name) != 0) continue;
     OwnNetwork* network = new OwnNetwork();
     network->shape = *shape;

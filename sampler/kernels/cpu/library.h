@@ -6,7 +6,7 @@
 #include "network.h"
 
 /// Raised with every change of what stands here.
-#define SEED_ABI 3
+#define SEED_ABI 4
 
 /// Matrices by number; `layer` is ignored for the first two. The last eight are the low-rank
 /// updates' a and b, in the order of the four before.
@@ -20,6 +20,9 @@ int seed_abi();
 
 /// A comma-separated list of the paths that this machine can run, best first.
 const char* seed_paths();
+
+/// Likewise those that this machine should be able to run, but with which it computes something else.
+const char* seed_wrong_paths();
 
 /// An empty network that computes on `path` ("" for the best); null if there is no such path here.
 Network* seed_open(const Shape* shape, int num_threads, const char* path);

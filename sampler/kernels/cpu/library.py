@@ -6,10 +6,13 @@ without a C++ compiler has none, and PyTorch computes instead.
 
 import ctypes
 import functools
+import logging
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-ABI = 3
+logger = logging.getLogger(__name__)
+
+ABI = 4
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -106,6 +109,11 @@ def load_library() -> ctypes.CDLL:
             f"The native kernels at {path} are of version {abi}, not {ABI}; install seed-lsp again."
         )
     library.seed_paths.restype = c_char_p
+    library.seed_wrong_paths.restype = c_char_p
+    if wrong := library.seed_wrong_paths():
+        logger.warning(
+            "native code paths compute wrongly here and are not used: %s", wrong.decode()
+        )
     library.seed_open.argtypes = [POINTER(Shape), c_int, c_char_p]
     library.seed_open.restype = c_void_p
     library.seed_close.argtypes = [c_void_p]

@@ -44,7 +44,7 @@ ROWS_AT_ONCE = 1024
 Visible = Literal["causal", "canvas"] | Branches
 """What the rows of a call see, see `model.masks.Attention`."""
 PATH_VARIABLE = "SEED_LSP_CPU_PATH"
-"""Environment variable that forces a code path: avx512, avx2 or portable."""
+"""Environment variable that forces a code path: amx, avx512, avxvnni, avx2 or portable."""
 
 
 @dataclass

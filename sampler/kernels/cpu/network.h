@@ -53,7 +53,7 @@ struct Layer {
 
 /// Rows as int8 with a scale per group: value = scale · byte. Blocks of eight rows.
 struct Quantized {
-  uint8_t* values = nullptr;        // [block][K / 4][8 rows][4], width of a value as the path likes
+  uint8_t* values = nullptr;        // in the order and width that the path likes
   float* scales = nullptr;          // [block][group][8 rows]
   int32_t* corrections = nullptr;   // likewise: what the + 128 of the weights has added
 };
@@ -119,10 +119,14 @@ struct Path {
   const char* name;
   int bytes_per_value;
   void (*forward)(const Network& network, const Call& call, Member& member);
+  void (*probe)(const Matrix& matrix, const float* rows, int num_rows, float* outputs);
 };
 
 extern const Path PORTABLE_PATH;
 #if defined(__x86_64__)
 extern const Path AVX2_PATH;
 extern const Path AVX512_PATH;
+// A compiler that does not know their instructions leaves these out.
+extern const Path AVXVNNI_PATH __attribute__((weak));
+extern const Path AMX_PATH __attribute__((weak));
 #endif

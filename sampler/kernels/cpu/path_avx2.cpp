@@ -74,4 +74,4 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
 
 #include "forward.h"
 
-const Path AVX2_PATH = {"avx2", VALUE_BYTES, run_forward};
+const Path AVX2_PATH = {"avx2", VALUE_BYTES, run_forward, probe};

@@ -1,18 +1,10 @@
 // AVX-512 with VNNI: 64 products an instruction.
-#define LANE_BYTES 64
-#include "lanes.h"
-#include "network.h"
-
-#include <immintrin.h>
+#include "avx512.h"
 
 namespace {
 
 constexpr int STEP_ROWS = 8;
 constexpr int TILES_AT_ONCE = 2;
-constexpr int STEP_QUERIES = 16;
-/// Bytes that are asked of memory ahead of use.
-constexpr int PREFETCH = 4096;
-constexpr int VALUE_BYTES = 1;
 
 ALWAYS_INLINE void put_values(const Ints& value, uint8_t* to) {
   alignas(16) int32_t quads[4];
@@ -38,28 +30,10 @@ ALWAYS_INLINE void multiply_four(
   }
 }
 
-template <int R>
-ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* queries, int head_dim) {
-  __m512i sums[R];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) sums[r] = _mm512_setzero_si512();
-  for (int i = 0; i < head_dim; i += 2) {
-    const __m512i key = _mm512_loadu_si512(keys + i * TILE);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      int32_t pair;
-      memcpy(&pair, queries + r * head_dim + i, 4);
-      sums[r] = _mm512_dpwssd_epi32(sums[r], key, _mm512_set1_epi32(pair));
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) dots[r].part[0] = (IntPart)sums[r];
-}
-
 }  // namespace
 
 #include "products.h"
 
 #include "forward.h"
 
-const Path AVX512_PATH = {"avx512", VALUE_BYTES, run_forward};
+const Path AVX512_PATH = {"avx512", VALUE_BYTES, run_forward, probe};

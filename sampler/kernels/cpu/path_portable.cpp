@@ -53,4 +53,4 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
 
 #include "forward.h"
 
-const Path PORTABLE_PATH = {"portable", VALUE_BYTES, run_forward};
+const Path PORTABLE_PATH = {"portable", VALUE_BYTES, run_forward, probe};

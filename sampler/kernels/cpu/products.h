@@ -11,6 +11,14 @@
 
 namespace {
 
+/// Values lie in blocks of eight rows, four inputs of each row side by side.
+constexpr int VALUES_STEP = LANES * BLOCK_ROWS * VALUE_BYTES;
+
+ALWAYS_INLINE uint8_t* row_values(const Matrix& matrix, const Quantized& input, int row) {
+  const int64_t block = row / BLOCK_ROWS, within = row % BLOCK_ROWS;
+  return input.values + (block * matrix.num_inputs * BLOCK_ROWS + within * 4) * VALUE_BYTES;
+}
+
 /// Adds what one group of inputs gives R rows of one block and TILES_AT_ONCE tiles of a panel.
 template <int R>
 ALWAYS_INLINE void multiply_group(
@@ -44,15 +52,14 @@ inline void multiply(
     const Matrix& matrix, int panel, const Quantized& input, int row, int count,
     Floats (*sums)[MAX_ROWS]) {
   const int num_groups = matrix.num_groups(), group = matrix.group;
-  const int64_t block_values = (int64_t)matrix.num_inputs * BLOCK_ROWS * VALUE_BYTES;
   const int64_t block_scales = (int64_t)num_groups * BLOCK_ROWS;
   for (int r = 0; r < count; ++r) sums[0][r] = sums[1][r] = splat(0.0f);
   const uint8_t* weights = matrix.panel(panel);
   for (int g = 0; g < num_groups; ++g) {
     for (int r = 0; r < count; r += STEP_ROWS) {
       const int64_t block = (row + r) / BLOCK_ROWS, within = r % BLOCK_ROWS;
-      const uint8_t* values = input.values + block * block_values +
-                              ((int64_t)g * group * BLOCK_ROWS + within * 4) * VALUE_BYTES;
+      const uint8_t* values =
+          row_values(matrix, input, row + r) + (int64_t)g * group / LANES * VALUES_STEP;
       const int64_t place = block * block_scales + (int64_t)g * BLOCK_ROWS + within;
       for (int tile = 0; tile < 2; tile += TILES_AT_ONCE) {
         Floats(*at)[MAX_ROWS] = (Floats(*)[MAX_ROWS])(&sums[0][r]);

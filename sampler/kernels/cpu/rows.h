@@ -1,6 +1,6 @@
 // Rows of activations: the norm, and rounding to int8.
 //
-// The path has defined VALUE_BYTES and put_values, see forward.h.
+// The path has defined row_values, VALUES_STEP and put_values, see forward.h.
 #pragma once
 
 #include "lanes.h"
@@ -12,7 +12,7 @@ namespace {
 inline void quantize(const float* from, const Matrix& matrix, int row, const Quantized& to) {
   const int num_groups = matrix.num_groups(), group = matrix.group;
   const int64_t block = row / BLOCK_ROWS, within = row % BLOCK_ROWS;
-  uint8_t* values = to.values + (block * matrix.num_inputs * BLOCK_ROWS + within * 4) * VALUE_BYTES;
+  uint8_t* values = row_values(matrix, to, row);
   const int64_t place = block * num_groups * BLOCK_ROWS + within;
   for (int g = 0; g < num_groups; ++g, from += group) {
     Floats widest = splat(0.0f);
@@ -24,7 +24,7 @@ inline void quantize(const float* from, const Matrix& matrix, int row, const Qua
       const Ints value = rounded(load(from + k) * inverse);
       total = total + value;
       put_values(value, values);
-      values += LANES * BLOCK_ROWS * VALUE_BYTES;
+      values += VALUES_STEP;
     }
     to.scales[place + g * BLOCK_ROWS] = most / 127.0f;
     alignas(64) int32_t lanes[LANES];
