@@ -174,6 +174,7 @@ def run(server: Server, engine: "Engine", tuner: "Tuner", idle_exit_s: float) ->
     Where there is something to measure, what would be idle time goes to that, a forward at a time.
     Returns on `Shutdown`, or after `idle_exit_s` seconds without a client.
     """
+    idle_since = time.monotonic()
     while True:
         wait = not engine.has_work
         pause_s = tuner.pause_s() if wait else None
@@ -182,11 +183,12 @@ def run(server: Server, engine: "Engine", tuner: "Tuner", idle_exit_s: float) ->
                 patience_s = idle_exit_s if pause_s is None else pause_s
                 client_id, command = server.inbox.get(wait, patience_s if wait else None)
             except queue.Empty:
-                if wait and pause_s is None and server.num_clients == 0:
+                has_waited = pause_s is None or time.monotonic() - idle_since >= idle_exit_s
+                if wait and has_waited and server.num_clients == 0:
                     logger.info("no client for %.0f s, leaving", idle_exit_s)
                     return
                 break
-            wait = False
+            wait, idle_since = False, time.monotonic()
             if isinstance(command, Shutdown):
                 if server.num_clients <= 1 or not command.only_if_alone:
                     return

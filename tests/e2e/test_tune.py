@@ -210,3 +210,15 @@ def test_who_leaves_ends_the_measurement(place: Place, tmp_path: Path) -> None:
     with Client(path) as client:
         client.send(Tune("q", is_question=True))
         assert client.receive() == Tuned("q")
+
+
+def test_an_engine_without_clients_leaves_though_it_would_measure(place: Place) -> None:
+    path = place.profiles.parent.parent / "run" / "e.sock"
+    command = [sys.executable, "-I", "-m", "sampler.serve", "--socket", str(path)]
+    engine = subprocess.Popen(
+        [*command, "--model", str(place.model), "--idle-exit", "0.5"],
+        env=place.environment,
+        stderr=subprocess.DEVNULL,
+    )
+    assert engine.wait(60) == 0
+    assert not path.exists()
