@@ -179,7 +179,7 @@ class DeviceLoop:
         buffers = self._buffers[f"prefill {num_rows}"]
         self._write(self._state, [start + num_long, sequence, 0, 1])
         self._write(buffers.rows, [*tail, *[0] * (num_rows - len(tail))])
-        bucket = self._bucket(start + num_long + num_rows)
+        bucket = self.bucket(start + num_long + num_rows)
 
         def append() -> None:
             self.network.hidden(buffers.rows, buffers.layout, self._state, bucket)
@@ -258,7 +258,7 @@ class DeviceLoop:
     def launch(self, kind: "Mode", length: int) -> None:
         """Launch one step; `length` is at least the context's, wherever that stands by then."""
         buffers = self._of(kind)
-        bucket = self._bucket(length + buffers.layout.num_rows)
+        bucket = self.bucket(length + buffers.layout.num_rows)
         if kind == "fast":
             self._graphs.run((kind, bucket), lambda: self._canvas_step(buffers, bucket))
         else:
@@ -309,10 +309,18 @@ class DeviceLoop:
             log_delta=math.log(self.settings.delta),
         )
 
+    def rows(self, kind: "Mode") -> int:
+        """Rows of a forward that verifies."""
+        return self._of(kind).layout.num_rows
+
+    def room(self, length: int) -> int:
+        """Tokens that still fit a sequence of `length`."""
+        return self.arena.num_positions - length
+
     def _of(self, kind: "Mode") -> _Buffers:
         return self._buffers[kind if kind in ("ar", "fast") else "chain"]
 
-    def _bucket(self, num_slots: int) -> int:
+    def bucket(self, num_slots: int) -> int:
         """The next power of two: few graphs, and no more than twice the work."""
         bucket = SMALLEST_BUCKET
         while bucket < num_slots:
