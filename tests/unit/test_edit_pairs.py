@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.format.prompt import FENCE, render_chat
+from model.format.rewriting import edit_question
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
 from tests.tiny import tiny_vocabulary
@@ -20,7 +21,7 @@ from tests.unit.test_data_build import Index, make_wheel
 from tests.unit.test_data_build import model as model
 from training.data.corruptions import CORRUPTION_KINDS, corruptions_in
 from training.data.definitions import Splice, definitions_in, spliced
-from training.data.edit_records import EditRecordMaker, edit_question
+from training.data.edit_records import EditRecordMaker
 from training.data.edits import EDIT_KINDS, MAX_EDIT_CHARS, Edit
 from training.data.fetch import NoWheelError
 from training.data.hunks import NEUTRAL, instruction_of, release_edits

@@ -1,8 +1,8 @@
 """From an edit to the tokens of one record: a question with the old code, then the new code.
 
-The prompt is `model.format.prompt.render_chat`, the question that of `edit_question`: context
-first, the words and the old code last, so that what an editor's user selects or says last changes
-the end of the prompt only. The answer is the new code and the fence that ends it, at which
+The prompt is `model.format.prompt.render_chat`, the question that of `rewriting.edit_question`:
+context first, the words and the old code last, so that what an editor's user selects or says last
+changes the end of the prompt only. The answer is the new code and the fence that ends it, at which
 evaluation stops. A record says where its old code lies: a canvas can begin as a copy of it.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.format.prompt import FENCE, render_chat, window
+from model.format.rewriting import edit_question
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import ChatTokens, Vocabulary
 from training.data.edits import Edit, EditKind
@@ -44,23 +45,6 @@ class EditRecord:
     """Index of the first token of the old code in the question."""
     old_end: int
     """Behind its last token."""
-
-
-def edit_question(instruction: str, old: str, *, before: str = "", after: str = "") -> str:
-    """The words of a question whose answer is other code in the place of some lines.
-
-    Args:
-        instruction: what to do.
-        old: the lines, with the break of the last one.
-        before: lines above them, as context; blank ones are left out.
-        after: lines below them.
-    """
-    parts = [
-        f"{title}\n{FENCE}{_LANGUAGE}\n{text.rstrip()}\n{FENCE}\n\n"
-        for title, text in (("Code before:", before), ("Code after:", after))
-        if text.strip()
-    ]
-    return f"{''.join(parts)}{instruction}\n{FENCE}{_LANGUAGE}\n{old}{FENCE}"
 
 
 class EditRecordMaker:

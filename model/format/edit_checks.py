@@ -1,0 +1,184 @@
+"""What an edit has not kept: syntax, names, signatures. A sentence for a person each.
+
+Reads trees, runs nothing: what is not said here may still be wrong. Knows neither models nor
+editors.
+"""
+
+import builtins
+import re
+from collections.abc import Iterator
+
+from tree_sitter import Node
+
+from model.format.definitions import Definition, definitions, parameters
+from model.format.grammars import num_errors, parse
+from model.format.selection import Selection, nodes_of, tree_root
+
+_ASKS_FOR_SIGNATURE = re.compile(
+    r"renam|paramet|argument|signature|return type|type hint|annotat|default|keyword|\basync\b",
+    re.IGNORECASE,
+)
+_MAX_NAMES = 3
+_BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__class__"}
+
+
+def faults(
+    selection: Selection, new: str, *, wish: str = "", needs: tuple[str, ...] = ()
+) -> list[str]:
+    """What a person should know before accepting an edit; empty if nothing was found.
+
+    Args:
+        selection: the old code and the text that it is in.
+        new: what is to stand in its place, as it will stand there.
+        wish: what was asked for; a signature may change if that speaks of it.
+        needs: imports that the new code needs and that the file does not have.
+    """
+    after = selection.replaced_by(new)
+    before_errors, after_errors = (
+        _num_errors(selection.language, text) for text in (selection.text, after)
+    )
+    if before_errors is None or after_errors is None:
+        return []
+    if after_errors > before_errors:
+        return ["The result has a syntax error."]
+    found = [f"It needs `{line}`." for line in needs]
+    found += _changed_signatures(selection, new, wish)
+    found += _lost_names(selection, new)
+    if selection.language == "python":
+        found += _unknown_names(selection, new, needs)
+    return found
+
+
+def parses_no_worse(selection: Selection, new: str) -> bool:
+    """Whether the text with the new code has no more syntax errors than before."""
+    before = _num_errors(selection.language, selection.text)
+    after = _num_errors(selection.language, selection.replaced_by(new))
+    return before is None or after is None or after <= before
+
+
+def _num_errors(language: str, text: str) -> int | None:
+    tree = parse(language, text.encode(errors="replace"))
+    return None if tree is None else num_errors(tree)
+
+
+def _changed_signatures(selection: Selection, new: str, wish: str) -> Iterator[str]:
+    """Public functions of the old code that are called differently now."""
+    if _ASKS_FOR_SIGNATURE.search(wish):
+        return
+    old_root = tree_root(selection.language, selection.code)
+    new_root = tree_root(selection.language, new)
+    if old_root is None or new_root is None:
+        return
+    signatures = {it.name: _signature(it) for it in definitions(new_root)}
+    for definition in definitions(old_root):
+        signature = signatures.get(definition.name)
+        is_public = not definition.name.startswith("_") or definition.name == "__init__"
+        if is_public and signature is not None and signature != _signature(definition):
+            yield f"The signature of `{definition.name}` has changed."
+
+
+def _signature(definition: Definition) -> tuple[str, ...]:
+    """Names and defaults of the parameters; elsewhere than in Python their text."""
+    around = definition.node.child_by_field_name("parameters")
+    if definition.node.type == "function_definition":
+        found = parameters(definition)
+        return tuple(f"{it.name}={_words(it.default)}" for it in found)
+    return () if around is None else (_words(around),)
+
+
+def _lost_names(selection: Selection, new: str) -> Iterator[str]:
+    """Names that the old code defined, the new one does not, and the rest of the text uses."""
+    old_root = tree_root(selection.language, selection.code)
+    new_root = tree_root(selection.language, new)
+    if old_root is None or new_root is None:
+        return
+    lost = _defined_at_top(old_root) - _defined_at_top(new_root)
+    rest = selection.text[: selection.start] + "\n" + selection.text[selection.end :]
+    used = lost & set(re.findall(r"\w+", rest))
+    if used:
+        yield f"Used elsewhere and no longer defined here: {_listed(used)}."
+
+
+def _defined_at_top(root: Node) -> set[str]:
+    names = {it.name for it in definitions(root) if it.outer.parent == root}
+    for statement in root.children:
+        if statement.type == "expression_statement" and statement.children:
+            names |= _targets(statement.children[0])
+        if statement.type in ("lexical_declaration", "variable_declaration"):
+            found = (it.child_by_field_name("name") for it in statement.named_children)
+            names |= {_words(it) for it in found if it is not None and it.type == "identifier"}
+    return names
+
+
+def _unknown_names(selection: Selection, new: str, needs: tuple[str, ...]) -> Iterator[str]:
+    """Names that new Python code reads, and that nothing in sight defines."""
+    root = tree_root("python", _without_margin(new))
+    if root is None:
+        return
+    known = set(re.findall(r"\w+", selection.text)) | _BUILTINS
+    known |= {word for line in needs for word in re.findall(r"\w+", line)}
+    read: set[str] = set()
+    defined: set[str] = set()
+    for node in nodes_of(root):
+        if node.type == "identifier" and node.text is not None:
+            name = node.text.decode()
+            (read if _is_read(node) else defined).add(name)
+    unknown = read - defined - known
+    if unknown:
+        yield f"Not defined: {_listed(unknown)}."
+
+
+def _is_read(node: Node) -> bool:
+    """Whether an identifier's value is used where it stands, as far as one can see from there."""
+    parent = node.parent
+    around = parent
+    while around is not None and around.type in ("tuple", "list", "list_splat"):
+        around = around.parent
+    if parent is None or around is None:
+        return True
+    if around.type == "as_pattern_target":
+        return False
+    if parent.type == "attribute":
+        return parent.child_by_field_name("attribute") != node
+    if parent.type == "keyword_argument":
+        return parent.child_by_field_name("name") != node
+    if parent.type in ("assignment", "for_statement", "for_in_clause", "named_expression"):
+        return node not in (
+            parent.child_by_field_name("left"),
+            parent.child_by_field_name("name"),
+        )
+    if parent.type in ("function_definition", "class_definition", "default_parameter"):
+        return parent.child_by_field_name("name") != node
+    if parent.type == "typed_default_parameter":
+        return parent.child_by_field_name("name") != node
+    return parent.type not in (
+        *("parameters", "lambda_parameters", "typed_parameter", "list_splat_pattern"),
+        *("dictionary_splat_pattern", "pattern_list", "tuple_pattern", "list_pattern"),
+        *("as_pattern_target", "dotted_name", "aliased_import", "global_statement"),
+        *("nonlocal_statement", "keyword_pattern", "case_pattern", "delete_statement"),
+    )
+
+
+def _targets(node: Node) -> set[str]:
+    """Names that an assignment gives a value to."""
+    left = node.child_by_field_name("left") if node.type == "assignment" else None
+    if left is None:
+        return set()
+    return {_words(it) for it in nodes_of(left) if it.type == "identifier"}
+
+
+def _without_margin(new: str) -> str:
+    """Code as it stands in a file, readable on its own."""
+    lines = new.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    margin = first[: len(first) - len(first.lstrip())]
+    return "\n".join(line.removeprefix(margin) for line in lines) + "\n"
+
+
+def _words(node: Node | None) -> str:
+    return "" if node is None else " ".join((node.text or b"").decode(errors="replace").split())
+
+
+def _listed(names: set[str]) -> str:
+    shown = sorted(names)[:_MAX_NAMES]
+    return ", ".join(f"`{name}`" for name in shown)

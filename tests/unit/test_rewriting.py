@@ -1,0 +1,203 @@
+"""Questions about code, what of an answer is used, and what is said about the result."""
+
+import pytest
+
+from model.format.answers import take
+from model.format.edit_checks import faults
+from model.format.rewriting import ACTIONS, action_named, is_offered, outline, question_for
+from model.format.selection import Selection, select
+from tests.fakes import CURSOR
+
+
+def selected(text: str, *, language: str = "python") -> Selection:
+    """The selection at a cursor mark, between two of them, or of all of it."""
+    parts = text.split(CURSOR)
+    plain = "".join(parts)
+    start = len(parts[0]) if len(parts) > 1 else 0
+    end = start + (len(parts[1]) if len(parts) > 2 else 0)
+    selection = select(language, plain, start, end if len(parts) > 1 else len(plain))
+    assert selection is not None
+    return selection
+
+
+def taken(name: str, old: str, answer: str) -> str:
+    action = action_named(name)
+    assert action is not None
+    return take(action, selected(old), answer).code
+
+
+METHOD = """import json
+import os
+from typing import Any
+
+class Cart(Base):
+    size = 1
+
+    def add(self, item, *rest, count=1, note=None, **more):
+        # the total
+        return json.dumps(item)
+"""
+
+
+def test_the_question_holds_what_matters() -> None:
+    selection = selected(METHOD.replace("return", f"{CURSOR}return"))
+    action = action_named("rewrite")
+    assert action is not None
+    question = question_for(action, selection, detail="Sort the keys.")
+    assert question == (
+        "Code before:\n```python\nimport json\nclass Cart(Base):\n```\n\n"
+        "Sort the keys.\n```python\n"
+        "def add(self, item, *rest, count=1, note=None, **more):\n"
+        "    # the total\n    return json.dumps(item)\n```"
+    )
+    assert outline(selection, max_chars=20) == "class Cart(Base):\n"
+    assert "`" not in outline(selected(f"x = '```'\n{CURSOR}def f(): pass\n"))
+
+
+def test_types_change_signatures_only() -> None:
+    old = METHOD.replace("return", f"{CURSOR}return")
+    answer = """from typing import Dict, List, Optional
+
+class Item: ...
+
+class Cart:
+    def add(self, item: Dict[str, any], *rest: Optional[int], count: int = 2,
+            note: Optional[List[str]] = None, **more: Item) -> str:
+        print("hello")
+"""
+    assert taken("types", old, answer) == (
+        "def add(self, item: dict[str, Any], *rest: int | None, count: int = 1, "
+        "note: list[str] | None = None, **more) -> str:\n"
+        "    # the total\n    return json.dumps(item)\n"
+    )
+    action = action_named("types")
+    assert action is not None
+    need = take(action, selected("def f(a):\n    pass\n"), "def f(a: Iterable[int]): pass")
+    assert need.code == "def f(a: Iterable[int]):\n    pass\n"
+    assert need.needs == ("from typing import Iterable",)
+
+
+def test_a_docstring_is_all_that_is_added() -> None:
+    old = "def f(\n    a,\n):\n    # here\n    return a\n\ndef g(): return 1\n"
+    answer = (
+        'def f(a):\n    """\n    Give it\n    back\n\n    Args:\n    a: x\n    """\n    return 2\n'
+    )
+    assert taken("docstring", old, answer) == (
+        'def f(\n    a,\n):\n    """Give it back."""\n    # here\n    return a\n'
+        "\ndef g(): return 1\n"
+    )
+    long = taken("docstring", "def f():\n    return 1\n", f'def f():\n    """{"word " * 40}"""\n')
+    assert max(map(len, long.splitlines())) < 100
+    assert long.endswith('word.\n    """\n    return 1\n')
+
+
+def test_a_body_is_filled_below_the_old_signature() -> None:
+    old = 'def f(n: int = 3):\n    """Say n."""\n    raise NotImplementedError\n'
+    answer = 'import math\n\ndef f(n):\n    """Other."""\n    # well\n    return math.floor(n)\n'
+    action = action_named("body")
+    assert action is not None
+    result = take(action, selected(old), answer)
+    assert result.code == (
+        'def f(n: int = 3):\n    """Say n."""\n    # well\n    return math.floor(n)\n'
+    )
+    assert result.needs == ("import math",)
+    assert taken("body", "def f():\n  pass\n", "def f():\n    if 1:\n        return\n") == (
+        "def f():\n  if 1:\n      return\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "answer", "expected"),
+    [
+        ("def f():\n    a\n", "import os\n\ndef f():\n    b\n\nprint(f())\n", "def f():\n    b\n"),
+        (
+            "def f(self):\n    a\n",
+            "class It:\n    x = 1\n\n    # c\n    def f(self):\n        b\n",
+            "# c\ndef f(self):\n    b\n",
+        ),
+        (
+            "def f():\n    a\n",
+            "def g():\n    1\n\ndef h():\n    2\n\ndef f():\n    g()\n",
+            "def g():\n    1\n\n\ndef f():\n    g()\n",
+        ),
+        ("x = 1\n", "import os\nx = os.sep\n", "x = os.sep\n"),
+        ("import re\nx = 1\n", "import os\nx = os.sep\n", "import os\nx = os.sep\n"),
+        ("x = 1\n", "    x = 2\n", "x = 2\n"),
+    ],
+)
+def test_only_what_was_asked_about_is_taken(old: str, answer: str, expected: str) -> None:
+    assert taken("rewrite", old, answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("def f(a):\n    return a\n", "def f(a):\n    return -a", []),
+        ("def f(a):\n    return a\n", "def f(a:\n    return a", ["syntax error"]),
+        ("def f(a):\n    return a\n", "def f(a, b=1):\n    return a", ["signature of `f`"]),
+        ("def f(a):\n    return a\n", "def f(a: int):\n    return a", []),
+        ("def _f(a):\n    return a\n", "def _f(b):\n    return b", []),
+        ("def f(a):\n    return a\n", "def f(a):\n    return sum(b for b in a)", []),
+        (
+            "def f(a):\n    return a\n",
+            "def f(a):\n    return Counter(a)",
+            ["Not defined: `Counter`"],
+        ),
+        ("x = 1\ny = x\n", "z = 1", []),
+        (f"{CURSOR}x = 1{CURSOR}\ny = x\n", "z = 1", ["no longer defined here: `x`"]),
+        (f"{CURSOR}def f(): 1{CURSOR}\nf()\n", "def g(): 1", ["no longer defined here: `f`"]),
+        ("x = (\n", "x = (1", []),
+        (
+            "def f(a):\n    return a\n",
+            "def f(a):\n    try:\n        with open(a) as b, c() as (d, *e):\n"
+            "            return {k: v for k, (v, *w) in d.items() if (m := k)}, b, e, m\n"
+            "    except ValueError as error:\n        raise TypeError from error\n"
+            "    match a:\n        case [x, *y] if x:\n            return lambda q, *r: (q, r, y)\n"
+            "    import os.path as p, sys\n    global h\n    return p, sys, h, a.anything(key=1)",
+            ["Not defined: `c`"],
+        ),
+    ],
+)
+def test_what_was_not_kept_is_said(old: str, new: str, expected: list[str]) -> None:
+    found = faults(selected(old), new)
+    assert len(found) == len(expected), found
+    assert all(words in fault for words, fault in zip(expected, found, strict=True)), found
+
+
+def test_a_signature_may_change_if_that_was_the_wish() -> None:
+    selection = selected("def f(a):\n    return a\n")
+    assert faults(selection, "def f(a, b):\n    return a", wish="Add a parameter b") == []
+
+
+OFFERED = {
+    "types": ("def f(a): pass", "def f(a: int) -> None: pass"),
+    "docstring": ("def f(a): pass", 'def f(a):\n    """Do."""'),
+    "body": ('def f(a):\n    """Do."""\n    ...', "def f(a): return 1"),
+    "errors": ("open(a)", "a = 1"),
+    "fstring": ("'%s' % a", "f'{a}'"),
+    "comprehension": ("for a in b:\n    c.append(a)", "for a in b:\n    print(a)"),
+    "loop": ("x = [a for a in b]", "x = [a]"),
+}
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_an_action_is_offered_where_it_has_something_to_do(name: str) -> None:
+    action = action_named(name)
+    assert action is not None
+    yes, no = OFFERED[name]
+    assert is_offered(action, selected(yes + "\n"))
+    assert not is_offered(action, selected(no + "\n"))
+
+
+def test_other_languages_get_what_can_be_done_there() -> None:
+    go = selected("func f() int {\n\treturn g()\n}\n", language="go")
+    names = [action.name for action in ACTIONS if is_offered(action, go)]
+    assert names == ["rewrite", "fix", "simplify", "errors"]
+    text = selected("Dear all,\n", language="text")
+    assert [it.name for it in ACTIONS if is_offered(it, text)] == ["rewrite", "fix"]
+    stub = selected("function f(a) {\n  // TODO\n}\n", language="javascript")
+    action = action_named("body")
+    assert action is not None
+    assert is_offered(action, stub)
+    answer = "function f(a) {\n  return a;\n}\nconsole.log(f(1));\n"
+    assert take(action, stub, answer).code == "function f(a) {\n  return a;\n}\n"
