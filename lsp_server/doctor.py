@@ -13,6 +13,7 @@ from lsp_server.checks import Check, CheckError, Remark
 from lsp_server.headless import EngineFailedError
 from lsp_server.loopback import LoopbackError
 from lsp_server.settings import Problem, Settings
+from lsp_server.tune import describe_profile
 
 CHECKS: Sequence[tuple[str, Check]] = (
     ("Python", checks.check_python),
@@ -23,6 +24,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("other engines", checks.check_other_engines),
     ("memory", checks.check_memory),
     ("engine", checks.check_engine),
+    ("profile", describe_profile),
     ("completion", checks.check_completion),
     ("cancellation", checks.check_cancellation),
     ("language server", checks.check_server),

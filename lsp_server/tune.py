@@ -22,6 +22,8 @@ from sampler.messages import encode as encode_frame
 from sampler.profile import BUSY_LOAD, Choice
 
 MEASURING = "measuring this machine"
+ANSWER_S = 20.0
+"""For a question about what is known; the engine may be at a long forward."""
 Report = Callable[[Progress], None]
 
 
@@ -56,9 +58,12 @@ async def ask_engine(
         reader, writer = await asyncio.open_unix_connection(path)
         try:
             writer.write(encode_frame(Hello("seed-lsp tune")) + encode_frame(request))
-            return await _answer(reader, request, report)
+            async with asyncio.timeout(ANSWER_S if request.is_question else None):
+                return await _answer(reader, request, report)
         finally:
             writer.close()
+    except TimeoutError as error:
+        raise EngineFailedError(f"The engine gave no answer in {ANSWER_S:.0f} s.") from error
     except (OSError, FrameError) as error:
         raise EngineFailedError(f"The engine cannot be reached: {error}.") from error
     finally:
@@ -100,7 +105,7 @@ async def describe_profile(settings: Settings) -> str:
         return "not used, because the setting tune is off"
     tuned = await ask_engine(settings, Tune("doctor", is_question=True), lambda _: None)
     if tuned.profile is None or tuned.choice is None:
-        return "none yet: the engine measures while it is idle, `seed-lsp tune` at once"
+        return "none yet; the engine measures this machine when it is idle, `seed-lsp tune` now"
     return f"measured {tuned.profile.measured_at[:10]}, {describe_speeds(tuned.choice)}"
 
 
@@ -119,7 +124,7 @@ def describe_layout(layout: Sequence[int]) -> str:
     verified = "verifies no draft" if len(layout) == 1 else f"verifies {len(layout) - 1}"
     behind = " + ".join(map(str, layout))
     drafted = f"drafts {behind} behind" if any(layout) else "drafts none"
-    return f"{num_rows} rows: {verified}, {drafted}"
+    return f"{num_rows} {'row' if num_rows == 1 else 'rows'}: {verified}, {drafted}"
 
 
 def describe_json(tuned: Tuned) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`seed-lsp tune` and measuring unasked, in real processes on the debug model."""
 
+import asyncio
 import json
 import os
 import socket
@@ -7,10 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lsp_server import tune
+from lsp_server.headless import EngineFailedError
+from lsp_server.settings import Settings
+from lsp_server.tune import describe_profile
 from model.format.plan import HolePlan
 from sampler.messages import (
     Command,
@@ -115,7 +121,7 @@ def request(request_id: str) -> Complete:
     return Complete(request_id, "d", f"# {request_id}\nx = ", "\n", plan, max_new_tokens=8)
 
 
-def test_tune_measures_keeps_and_tells(place: Place) -> None:
+def test_tune_measures_keeps_and_tells(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     done = place.run("tune", "--json")
     assert done.returncode == 0, done.stderr
     assert "measuring this machine (100%)" in done.stderr
@@ -133,6 +139,25 @@ def test_tune_measures_keeps_and_tells(place: Place) -> None:
     assert str(place.kept()[0]) in again.stdout.replace("\n", "")
     assert len(place.sockets()) == 1, "the same engine did both"
     assert len(place.kept()) == 1
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(model=str(place.model))
+    assert "tokens/s" in asyncio.run(describe_profile(settings)), "what doctor says"
+    assert "off" in asyncio.run(describe_profile(replace(settings, tune="off")))
+    assert len(place.sockets()) == 1
+
+
+async def test_an_engine_without_an_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    stubs = StubPlace()  # a stub knows nothing of tuning
+    for name, value in stubs.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tune, "ANSWER_S", 0.2)
+    question = Tune("1", is_question=True)
+    try:
+        with pytest.raises(EngineFailedError, match="no answer"):
+            await tune.ask_engine(Settings(), question, lambda _: None, stubs.command)
+    finally:
+        stubs.close()
 
 
 def test_a_wrong_model_is_one_sentence(place: Place) -> None:

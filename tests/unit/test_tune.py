@@ -11,6 +11,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsp_server import tune as command
 from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
 from model.format.plan import HolePlan
@@ -114,6 +115,28 @@ def test_the_expectation_is_what_a_simulation_gives() -> None:
         at_hand = layout[end]
     assert num_tokens / num_forwards == pytest.approx(tokens, rel=0.02)
     assert max(seen, key=lambda layout: seen[layout]) == most_frequent
+
+
+def test_what_came_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = profile(load=0.9)
+    command.show(Tuned("1", measured, choose(measured, 32), "/home/profiles/1.json"))
+    told = capsys.readouterr().out
+    assert "64 tokens of context in 70 ms, 914 tokens/s" in told
+    assert "55% 50% 50%" in told
+    assert "suggested mode: exact" in told
+    assert "kept /home/profiles/1.json" in told
+    assert "busy" in told
+    bare = profile(acceptance=())
+    command.show(Tuned("1", bare, choose(bare, 32)))
+    told = capsys.readouterr().out
+    assert "there is no adapter" in told
+    assert "kept nowhere" in told
+    assert "busy" not in told
+
+
+def test_layouts_in_words() -> None:
+    assert command.describe_layout((0,)) == "1 row: verifies no draft, drafts none"
+    assert command.describe_layout((2, 1, 3)) == "9 rows: verifies 2, drafts 2 + 1 + 3 behind"
 
 
 # What timings and drafts are turned into
