@@ -45,7 +45,14 @@ class Edit:
 
 @dataclass(frozen=True)
 class Accept:
-    """Take the offer that shows, whatever it says, or the first word of it; waits for one."""
+    """Wait for an offer and take it, whatever it says, or the first word of it."""
+
+    part: Literal["all", "word"] = "all"
+
+
+@dataclass(frozen=True)
+class Taste:
+    """Wait for an offer, take all or a word of it against one's better knowledge, take it back."""
 
     part: Literal["all", "word"] = "all"
 
@@ -79,7 +86,7 @@ class Think:
     seconds: float = 1.0
 
 
-Gesture = Write | Jump | Replace | Edit | Accept | Backspace | Undo | Dismiss | Ask | Think
+Gesture = Write | Jump | Replace | Edit | Accept | Taste | Backspace | Undo | Dismiss | Ask | Think
 
 
 class Hands:

@@ -5,6 +5,7 @@ there behind the lines before the cursor, in blocks with short delays; one in si
 else, one in forty fails. What a request gets depends on its texts alone.
 """
 
+import itertools
 import random
 import sys
 import zlib
@@ -58,11 +59,7 @@ class Oracle(Stub):
         if line_suffix.strip():
             return lines[0].removesuffix(line_suffix.strip())
         ahead = {line.strip() for line in following if line.strip()}
-        kept = [lines[0]]
-        for line in lines[1:]:
-            if line.strip() in ahead:
-                break
-            kept.append(line)
+        kept = list(itertools.takewhile(lambda line: line.strip() not in ahead, lines))
         return "\n".join(kept).rstrip()
 
 

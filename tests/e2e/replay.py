@@ -23,6 +23,7 @@ from tests.e2e.gestures import (
     Hands,
     Jump,
     Replace,
+    Taste,
     Think,
     Undo,
     Write,
@@ -34,7 +35,7 @@ from tests.e2e.profiles import Profile
 INLINE_COMPLETION = "textDocument/inlineCompletion"
 UPDATE = "seed/inlineCompletion/update"
 
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 """How long a person who waits for an offer does so; not scaled, since the server is not either."""
 
 
@@ -104,7 +105,7 @@ class Window:
         self._painted: tuple[int, int, str] | None = None
         self._shown_for: Asked | None = None
         self._updated: dict[tuple[str, int], str] = {}
-        self._ended: set[str] = set()
+        self._ended: set[tuple[str, int]] = set()
         self._newest_update = 0
         self._keystroke_at = time.monotonic()
         self.client.on(UPDATE, self._receive_update)
@@ -169,6 +170,11 @@ class Window:
                 if await self.wait_for_ghost():
                     await asyncio.sleep(self.hands.reads())
                     self.accept(part)
+            case Taste(part):
+                if await self.wait_for_ghost():
+                    await self.do(Accept(part))
+                    await self.do(Think(0.5))
+                    await self.do(Undo())
             case Undo():
                 await self._key()
                 self._undo()
@@ -430,14 +436,14 @@ class Window:
         if params["uri"] != self.uri:
             return
         session, version, text = params["session"], params["version"], params["text"]
-        if session in self._ended:
-            self._problem(f"an update of session {session} after its end")
+        before = self._updated.get((session, version), "")
+        if (session, version) in self._ended and text != before:
+            self._problem(f"session {session} has new text after its end")
         if params["done"]:
-            self._ended.add(session)
+            self._ended.add((session, version))
         if version < self._newest_update:
             self._problem(f"an update for version {version} after one for {self._newest_update}")
         self._newest_update = max(self._newest_update, version)
-        before = self._updated.get((session, version), "")
         if not text.startswith(before):
             self._problem(f"session {session} wrote {text!r} over {before!r}")
         self._updated[session, version] = text

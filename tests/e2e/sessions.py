@@ -5,15 +5,14 @@ way; `SESSION` has about 1,000 keystrokes if nothing is accepted.
 """
 
 from tests.e2e.gestures import (
-    Accept,
     Ask,
     Backspace,
     Dismiss,
     Gesture,
     Jump,
     Replace,
+    Taste,
     Think,
-    Undo,
     Write,
 )
 
@@ -122,9 +121,7 @@ SESSION: tuple[Gesture, ...] = (
     # Take an offer against one's better knowledge, look at it, take it back.
     Jump('if there is one."""'),
     Write("\n        "),
-    Accept(),
-    Think(0.5),
-    Undo(),
+    Taste(),
     Backspace(9),
     Write(_CHEAPEST),
     Write(_REMOVE),
@@ -147,8 +144,7 @@ SESSION: tuple[Gesture, ...] = (
     Jump('shopping_list.add(parse_item("1 bread 2.80"))'),
     Write('\n    shopping_list.add(parse_item("2 milk 1.10"))'),
     Write("\n    shopping_list."),
-    Accept("word"),
-    Undo(),
+    Taste("word"),
     Backspace(19),
 )
 
@@ -164,5 +160,5 @@ END = (
     .replace('2.80"))', '2.80"))\n    shopping_list.add(parse_item("2 milk 1.10"))')
 )
 
-SHORT_SESSION = SESSION[:7]
+SHORT_SESSION = SESSION[:10]
 """About 90 keystrokes, for engines that take their time."""

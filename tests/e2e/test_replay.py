@@ -1,7 +1,6 @@
 """Whole sessions of typing, as editors of three kinds; nothing that a user must not see happens."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -13,48 +12,27 @@ import pytest
 from sampler.stub import Answer
 from tests.e2e.buffer import LINE_BREAK
 from tests.e2e.client import Client
-from tests.e2e.gestures import Accept, Ask, Edit, Gesture, Think, Undo, Write
+from tests.e2e.files import FILES, everywhere
+from tests.e2e.gestures import Accept, Ask, Edit, Think, Write
 from tests.e2e.profiles import NEOVIM, PROFILES, VS_CODE, Profile
 from tests.e2e.replay import INLINE_COMPLETION, Window, open_window
+from tests.e2e.servers import oracle_command, server_command
 from tests.e2e.sessions import END, SESSION, SHORT_SESSION, START
 from tests.engines import StubPlace, eventually
 
-HERE = Path(__file__).parent
 PARTS = VS_CODE, NEOVIM  # one position encoding each
 
-FILES = {
-    "crlf": "import os\r\n\r\n\r\ndef f(a):\r\n    return a\r\n",
-    "cr": "a = 1\rb = 2\r",
-    "astral": "name = '😀é𝒳'  # 𝒳 😀\nother = '日本'\n",
-    "line_separator": "a = 'x\u2028y\u2029z'\nb = '\x85'\n",
-    "form_feed": "import os\n\x0c\ndef f():\n    pass\x0b\n",
-    "no_final_newline": "x = 1\ny = 2",
-    "tabs": "def f():\n\tif x:\n\t\treturn 1\n",
-    "byte_order_mark": "\ufeff# é😀\r\n\ta = 1\r\n",
-    "joiners": "flag = '👩‍💻e\u0301'\n",
-    "empty": "",
-}
-
-
-def server_command(engine: list[str], **settings: object) -> list[str]:
-    """The product's server with that engine."""
-    arguments = [json.dumps(engine), json.dumps(settings)]
-    return [sys.executable, str(HERE / "replay_server.py"), *arguments]
-
-
-def oracle_command(place: StubPlace, target: str) -> list[str]:
-    """A server whose engine knows the target."""
-    place.script_path.with_name("target.txt").write_text(target)
-    engine = [sys.executable, "-I", str(HERE / "oracle_engine.py")]
-    return server_command([*engine, "--script", str(place.script_path)])
+FAST = {"debounce_ms": 4}
+"""These hands type twenty times as fast as a person; the server must not wait as for one."""
 
 
 @pytest.fixture
 async def client(place: StubPlace) -> AsyncIterator[Client]:
     """A client whose engine reads the script; in the end nothing may have gone wrong."""
-    client = await Client.start(server_command(place.command), place.environment)
+    client = await Client.start(server_command(place.command, **FAST), place.environment)
     yield client
     await client.leave()
+    print(*client.problems[:5], sep="\n")
     assert client.problems == []
 
 
@@ -76,11 +54,11 @@ def assert_engine_saw_only_what_was_there(place: StubPlace, *windows: Window) ->
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 async def test_a_python_session(place: StubPlace, profile: Profile) -> None:
-    client = await Client.start(oracle_command(place, END), place.environment)
+    client = await Client.start(oracle_command(place, END, **FAST), place.environment)
     window = await open_window(client, profile, START, scale=0.05)
     await window.play(SESSION)
     await client.leave()
-    print(window.counts)
+    print(window.counts, *client.problems[:5], sep="\n")
     assert client.problems == []
     assert window.buffer.text == END
     assert window.counts.keystrokes >= 500
@@ -113,21 +91,6 @@ async def test_files_of_all_kinds(place: StubPlace, client: Client, profile: Pro
         last = asked[-1]["prefix"] + asked[-1]["suffix"]
         assert last == LINE_BREAK.sub("\n", window.buffer.text), name
     assert_engine_saw_only_what_was_there(place, *windows)
-
-
-def everywhere(text: str) -> list[Gesture]:
-    """Change the beginning, middle and end of every line from the last to the first; accept an
-    offer of several lines, undo it."""
-    spans = [(0, len(LINE_BREAK.split(text)[0]))]
-    for found in LINE_BREAK.finditer(text):
-        line = LINE_BREAK.split(text[found.end() :], maxsplit=1)[0]
-        spans.append((found.end(), found.end() + len(line)))
-    gestures: list[Gesture] = []
-    for start, end in reversed(spans):
-        middle = (start + end) // 2
-        gestures += [Edit(((place, 0, typed),)) for place, typed in ((end, "é"), (start, "😀"))]
-        gestures += [Edit(((middle + 1, 0, "\t𝒳"),)), Undo(), Ask()]
-    return [*gestures, Write("\n\tq"), Accept(), Undo(), Accept("word"), Write("😀\n"), Ask()]
 
 
 def ids(place: StubPlace, kind: str) -> list[str]:
@@ -175,14 +138,14 @@ async def test_a_change_while_a_request_is_open(place: StubPlace, client: Client
 
 async def test_a_server_that_is_killed_leaves_its_engine_to_the_next(place: StubPlace) -> None:
     place.write_script(Answer(["never"], delays_ms=[60_000]))
-    client = await Client.start(server_command(place.command), place.environment)
+    client = await Client.start(server_command(place.command, **FAST), place.environment)
     window = await open_window(client, VS_CODE, "x = \n", scale=0.01)
     await window.do(Edit(((4, 0, "f"),)))
     await eventually(lambda: place.records("Complete"))
     await client.kill()
     await eventually(lambda: place.records("cancelled"))  # nobody waits for it
     place.write_script(Answer(["1"]))
-    client = await Client.start(server_command(place.command), place.environment)
+    client = await Client.start(server_command(place.command, **FAST), place.environment)
     window = await open_window(client, VS_CODE, window.buffer.text, scale=0.01)
     await window.play([Edit(((5, 0, "g"),)), Accept()])
     assert window.buffer.text == "x = fg1\n"
@@ -192,7 +155,7 @@ async def test_a_server_that_is_killed_leaves_its_engine_to_the_next(place: Stub
 
 
 async def test_an_engine_that_is_killed_while_somebody_types(place: StubPlace) -> None:
-    client = await Client.start(oracle_command(place, END), place.environment)
+    client = await Client.start(oracle_command(place, END, **FAST), place.environment)
     window = await open_window(client, VS_CODE, START, scale=0.06)
     await eventually(lambda: place.records("Complete") or client.is_ready)
     typing = asyncio.create_task(window.play(SHORT_SESSION))
@@ -211,11 +174,11 @@ async def test_two_windows_with_the_same_file(place: StubPlace) -> None:
     """Two editors, both encodings, one engine; neither sees what the other types."""
     clients, windows = [], []
     for profile in PARTS:
-        clients.append(await Client.start(oracle_command(place, END), place.environment))
+        clients.append(await Client.start(oracle_command(place, END, **FAST), place.environment))
         windows.append(await open_window(clients[-1], profile, START, scale=0.06))
     await asyncio.gather(
         windows[0].play(SHORT_SESSION),
-        windows[1].play([*SHORT_SESSION[2:], Write("  # só 😀"), Think(0.2)]),
+        windows[1].play([*SHORT_SESSION[3:], Write("  # só 😀"), Think(0.2)]),
     )
     for client in clients:
         await client.leave()
