@@ -13,6 +13,7 @@ from sampler.messages import Mode
 
 Show = Literal["eager", "subtle", "never"]
 Trigger = Literal["automatic", "manual"]
+EditFaults = Literal["offer", "refuse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Layout = Literal["psm", "spm"]
 Kernels = Literal["auto", "native", "torch"]
@@ -173,6 +174,15 @@ class Settings:
             "help": (
                 "offer completions as items of the popup menu (`textDocument/completion`) to a "
                 "client that has no inline completion"
+            )
+        },
+    )
+    edit_faults: EditFaults = field(
+        default="offer",
+        metadata={
+            "help": (
+                "edits that have not kept syntax, names or signatures: `offer` them and say so, "
+                "or `refuse` them"
             )
         },
     )
