@@ -1,0 +1,218 @@
+"""The engine's forwards on a GPU: any layout of few rows is one captured graph.
+
+Layout, lengths and tokens are data that a graph reads from fixed addresses, so there is a graph for
+each number of rows, rounded up, and each bucket of the context, and none for a layout. What the
+engine reads of a forward comes back in one copy; judgments and canvases lie on the host. Long
+chunks of context go through the network itself. Knows no policy, request or text.
+
+Shape suffixes: B batch (1), R rows of the graph, V vocabulary.
+"""
+
+import functools
+import weakref
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.masks import Attention, Branches
+from model.network import KVCache, Transformer
+from sampler.cuda.arena import Arena
+from sampler.cuda.graphs import GraphBook
+from sampler.cuda.kernel_set import TRITON, TWINS, KernelSet
+from sampler.cuda.layout import Layout
+from sampler.cuda.network import DeviceNetwork
+from sampler.judgment import Judgment
+from sampler.kernels.cpu.native import NativeCache
+from sampler.kv_cache import CachedSequence
+from sampler.policy import predict
+from sampler.runner import Runner
+
+GRAPH_ROWS = (1, 16, 32, 64)
+"""Rows of captured forwards; a forward takes the next larger one."""
+SMALLEST_BUCKET = 256
+
+
+class ArenaCache(KVCache):
+    """One sequence of the arena, which takes it back when nobody holds this any more."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    """Tensors at fixed addresses of the forwards over R rows."""
+
+    ids_R: Tensor
+    is_gated_R: Tensor
+    layout: Layout
+    hidden_RD: Tensor
+    report_2R: Tensor
+    """Tokens, and the bits of their confidence."""
+
+
+class GraphRunner(Runner):
+    """A `Runner` of the same answers; here, too, every method blocks until its forward is done."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        num_sequences: int,
+        num_positions: int,
+        kernels: KernelSet | None = None,
+    ) -> None:
+        """Reserve all memory that forwards need; graphs are captured as they are first used.
+
+        Args:
+            model: its weights and adapter are read in place.
+            num_sequences: how many may be allocated at a time.
+            num_positions: of the longest of them.
+            kernels: who computes; by default Triton on a GPU and PyTorch elsewhere.
+        """
+        super().__init__(model)
+        device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
+        self.device = torch.device("cpu")
+        self._network = model
+        self._on_gpu = device
+        if kernels is None:
+            kernels = TRITON if device.type == "cuda" else TWINS
+        self.arena = Arena(
+            model.config,
+            num_sequences=num_sequences,
+            num_positions=num_positions,
+            num_scratch=GRAPH_ROWS[-1],
+            dtype=dtype,
+            device=device,
+        )
+        self._free = list(range(num_sequences))
+        self._rows = DeviceNetwork(model, self.arena, kernels)
+        self._state = torch.zeros(4, dtype=torch.int64, device=device)
+        self._buffers = {
+            num_rows: _Buffers(
+                torch.zeros(num_rows, dtype=torch.int64, device=device),
+                torch.zeros(num_rows, dtype=torch.bool, device=device),
+                Layout.causal(num_rows, device),
+                torch.zeros(num_rows, model.config.width, dtype=dtype, device=device),
+                torch.zeros(2, num_rows, dtype=torch.int64, device=device),
+            )
+            for num_rows in GRAPH_ROWS
+        }
+        # A forward writes nothing that it reads: capturing has nothing to put back.
+        self._graphs = GraphBook(device, [])
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Compile and capture all forwards that requests may need, seconds the first time."""
+        bucket = SMALLEST_BUCKET
+        while bucket < 2 * self.arena.num_positions:
+            for num_rows in GRAPH_ROWS:
+                self._launch(num_rows, bucket)
+            bucket *= 2
+
+    def allocate(self, num_positions: int) -> KVCache | NativeCache:
+        """One sequence of the arena."""
+        assert num_positions <= self.arena.num_positions, "a sequence is longer than the arena's"
+        assert self._free, "all sequences of the arena are in use"
+        index = self._free.pop()
+        views = self.arena.sequence(index)
+        cache = ArenaCache(views.keys, views.values)
+        cache.index = index
+        weakref.finalize(cache, self._free.append, index)
+        return cache
+
+    def _forward(
+        self,
+        ids_BT: Tensor,
+        sequence: CachedSequence,
+        attention: Attention,
+        gate_BT: Tensor | None,
+        rows: slice,
+        *,
+        needs_logits: bool,
+    ) -> Judgment:
+        num_rows = ids_BT.shape[1]
+        if num_rows > GRAPH_ROWS[-1] or isinstance(attention, Tensor):
+            return self._long_forward(ids_BT, sequence, attention, gate_BT, rows)
+        self.num_forwards += 1
+        cache, start = sequence.kv, len(sequence.tokens)
+        assert isinstance(cache, ArenaCache)
+        assert start + num_rows <= self.arena.num_slots, "the cache has no slot for the last rows"
+        graph_rows = next(size for size in GRAPH_ROWS if size >= num_rows)
+        buffers = self._buffers[graph_rows]
+        self._state.copy_(torch.tensor([start, cache.index, 0, 0]))
+        buffers.ids_R[:num_rows].copy_(ids_BT[0])
+        buffers.is_gated_R.zero_()
+        if gate_BT is not None:
+            buffers.is_gated_R[:num_rows].copy_(gate_BT[0])
+        offsets_R, is_visible_RR = _placed(attention, num_rows, graph_rows, self._on_gpu)
+        buffers.layout.offsets_R.copy_(offsets_R)
+        buffers.layout.is_visible_RR.copy_(is_visible_RR)
+        bucket = SMALLEST_BUCKET
+        while bucket < start + graph_rows:
+            bucket *= 2
+        self._launch(graph_rows, bucket)
+        report_2R = buffers.report_2R.to("cpu", copy=True)[:, rows]
+        logits_LV = None
+        if needs_logits:
+            logits_LV = F.linear(buffers.hidden_RD[rows], self._rows.head_VD).float().cpu()
+        confidence_L = report_2R[1].to(torch.int32).view(torch.float32)
+        return Judgment(report_2R[0], confidence_L, logits_LV)
+
+    def _launch(self, num_rows: int, bucket: int) -> None:
+        buffers = self._buffers[num_rows]
+
+        def forward() -> None:
+            hidden_RD = self._rows.hidden(
+                buffers.ids_R, buffers.layout, self._state, bucket, buffers.is_gated_R
+            )
+            verdict = self._rows.judge(hidden_RD, buffers.ids_R)
+            buffers.hidden_RD.copy_(hidden_RD)
+            buffers.report_2R[0].copy_(verdict.tokens_R)
+            buffers.report_2R[1].copy_(verdict.confidence_R.view(torch.int32))
+
+        self._graphs.run((num_rows, bucket), forward)
+
+    def _long_forward(
+        self,
+        ids_BT: Tensor,
+        sequence: CachedSequence,
+        attention: Attention,
+        gate_BT: Tensor | None,
+        rows: slice,
+    ) -> Judgment:
+        """Many rows at once: the network itself, over the same memory."""
+        self.num_forwards += 1
+        cache = sequence.kv
+        assert isinstance(cache, ArenaCache)
+        logits_BRV = self._network(
+            ids_BT.to(self._on_gpu),
+            cache=cache,
+            start=len(sequence.tokens),
+            attention=attention.to(self._on_gpu) if isinstance(attention, Tensor) else attention,
+            gate_BT=None if gate_BT is None else gate_BT.to(self._on_gpu),
+            rows=rows,
+        )
+        logits_LV = logits_BRV[0].cpu()
+        if self._on_gpu.type == "cuda":
+            torch.cuda.synchronize()  # rows without logits leave nothing to wait for
+        return Judgment(*predict(logits_LV), logits_LV)
+
+
+@functools.lru_cache(maxsize=256)
+def _placed(
+    attention: str | Branches, num_rows: int, graph_rows: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Where rows stand and whom they see; those that fill the graph up see themselves alone."""
+    if isinstance(attention, Branches):
+        layout = Layout.of(attention.sizes, torch.device("cpu"))
+    elif attention == "canvas":
+        layout = Layout.canvas(num_rows, torch.device("cpu"))
+    else:
+        layout = Layout.causal(num_rows, torch.device("cpu"))
+    offsets_R = torch.zeros(graph_rows, dtype=torch.int64)
+    offsets_R[:num_rows] = layout.offsets_R
+    is_visible_RR = torch.eye(graph_rows, dtype=torch.bool)
+    is_visible_RR[:num_rows, :num_rows] = layout.is_visible_RR
+    return offsets_R.to(device), is_visible_RR.to(device)

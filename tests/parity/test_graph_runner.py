@@ -1,0 +1,102 @@
+"""The engine on the GPU's forwards, eagerly on a CPU, against the engine on the plain network."""
+
+import gc
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.interpreter import DEVICE
+
+pytest.importorskip("triton")
+from sampler.cuda.runner import GRAPH_ROWS, GraphRunner
+from sampler.drafting import CUDA_COSTS
+from sampler.engine import Engine
+from sampler.generation import EngineSettings
+from sampler.kv_cache import CachedSequence
+from sampler.policy import UnmaskPolicy
+from sampler.runner import Runner
+from tests.property.test_engine import MODES, TEXT, TOKENIZER, VOCABULARY, ask, complete, model
+
+NETWORK = model(True).to(DEVICE)
+LONG = "def f(a):\n" * 30
+
+
+def make_engine(is_graph, **fields):
+    fields = {"num_positions": 400, "prefill_chunk": 100, "block_size": 6, **fields}
+    chosen = EngineSettings(costs_ms=CUDA_COSTS, **fields)
+    runner = (
+        GraphRunner(NETWORK, num_sequences=chosen.num_sequences, num_positions=400)
+        if is_graph
+        else Runner(NETWORK)
+    )
+    return Engine(runner, VOCABULARY, TOKENIZER, chosen)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    prefix=TEXT,
+    suffix=TEXT,
+    is_long=st.booleans(),
+    mode=st.sampled_from(MODES),
+    policy=st.sampled_from([UnmaskPolicy(), UnmaskPolicy("entropy_bound")]),
+)
+def test_the_engine_gives_the_same_text(prefix, suffix, is_long, mode, policy):
+    request = ask(LONG + prefix if is_long else prefix, suffix, mode)
+    found, expected = (
+        complete(make_engine(is_graph, policy=policy), request) for is_graph in (True, False)
+    )
+    assert (found.text, found.stop, found.stats.forwards) == (
+        expected.text,
+        expected.stop,
+        expected.stats.forwards,
+    )
+
+
+def test_sequences_are_kept_apart():
+    engine = make_engine(True, num_sequences=2)
+    requests = [ask(LONG, ""), ask("ab = (", "\n"), ask(LONG + "ab", "")]
+    texts = [complete(engine, request).text for request in requests]
+    again = [complete(engine, request).text for request in requests]
+    assert again == texts == [complete(make_engine(False), request).text for request in requests]
+
+
+@torch.inference_mode()
+def test_judgments_are_those_of_the_network():
+    graph = GraphRunner(NETWORK, num_sequences=1, num_positions=300)
+    sequences = [CachedSequence(runner.allocate(300)) for runner in (graph, Runner(NETWORK))]
+    context = torch.randint(0, 500, (130,)).tolist()
+    for num_rows in (1, 2, 40, 64, 65, 130):
+        results = []
+        for runner, sequence in zip((graph, Runner(NETWORK)), sequences, strict=True):
+            sequence.truncate(0)
+            results.append(runner.advance(sequence, context[:num_rows], needs_logits=True))
+            sequence.extend(context[:num_rows])
+            results[-1].logits.cpu()
+            results.append(runner.advance(sequence, [3, 4, 5], (2, 0, 3), needs_logits=True))
+        for found, expected in zip(results[:2], results[2:], strict=True):
+            assert found.tokens_L.tolist() == expected.tokens_L.tolist()
+            torch.testing.assert_close(
+                found.confidence_L, expected.confidence_L.cpu(), atol=1e-4, rtol=0
+            )
+            torch.testing.assert_close(found.logits, expected.logits.cpu(), atol=1e-2, rtol=0)
+
+
+def test_a_sequence_that_nobody_holds_is_free_again():
+    runner = GraphRunner(NETWORK, num_sequences=2, num_positions=50)
+    first, second = runner.allocate(50), runner.allocate(20)
+    assert first.index != second.index
+    with pytest.raises(AssertionError, match="in use"):
+        runner.allocate(50)
+    freed = first.index
+    del first
+    gc.collect()
+    assert runner.allocate(50).index == freed
+
+
+def test_all_forwards_can_be_captured_ahead():
+    runner = GraphRunner(NETWORK, num_sequences=1, num_positions=300)
+    runner.warm_up()
+    assert runner.num_forwards == 0
+    assert len(runner._graphs) in (0, 2 * len(GRAPH_ROWS))  # a CPU captures nothing
