@@ -159,6 +159,28 @@ def tune(
     return 0
 
 
+@app.command(name="serve")
+def serve_http(
+    *,
+    options: Options = NO_OPTIONS,
+    host: Annotated[str, Parameter(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="port to listen on")] = 8012,
+    api_key: Annotated[
+        str | None, Parameter(help="asked of every request", env_var="SEED_LSP_API_KEY")
+    ] = None,
+) -> int:
+    """Serve plugins that speak HTTP: `/infill` and `/v1/completions`."""
+    from lsp_server import http_front
+
+    try:
+        settings = _checked_settings(options)
+        _fetch_weights(settings)
+        sys.stderr.write(f"listening on http://{host}:{port}, stop with Ctrl-C\n")
+        return http_front.serve(settings, host, port, api_key)
+    except ValueError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+
+
 @app.command
 def demo(*, options: Options = NO_OPTIONS) -> int:
     """Show completions of real Python files, streamed by the real server."""

@@ -25,7 +25,7 @@ from platformdirs import user_config_path
 from lsp_server.settings import PREFIX, TRUSTED_ONLY, Problem, Settings
 
 PROJECT_FILE = "seed-lsp.toml"
-NOT_SETTINGS = frozenset({"CACHE"})
+NOT_SETTINGS = frozenset({"CACHE", "API_KEY"})
 """Environment names with our prefix that other modules read."""
 
 

@@ -114,7 +114,17 @@ def test_version_and_help() -> None:
     assert seed_lsp("--version").stdout.strip() == __version__
     done = seed_lsp("--help")
     assert done.returncode == 0
-    for word in ("complete", "doctor", "fetch", "config", "demo", "stats", "--stdio", "--model"):
+    for word in (
+        "complete",
+        "doctor",
+        "fetch",
+        "config",
+        "demo",
+        "stats",
+        "serve",
+        "--stdio",
+        "--model",
+    ):
         assert word in done.stdout
 
 
