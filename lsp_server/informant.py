@@ -17,7 +17,7 @@ from lsp_server.exclusions import Exclusions
 from lsp_server.history import Hunk
 from lsp_server.inspection import Inspection, Left, Part
 from lsp_server.notebooks import join_cells
-from lsp_server.redaction import load_patterns, redact_around, without_secrets
+from lsp_server.redaction import redact_around, without_secrets
 from lsp_server.related import (
     Module,
     Piece,
@@ -85,11 +85,6 @@ class Informant:
         self._picks: OrderedDict[str, _Pick] = OrderedDict()
         self._verdicts: dict[str, tuple[float, str | None]] = {}
 
-    def prepare(self, settings: Settings) -> None:
-        """Load what the first request would load."""
-        if settings.secret_scan:
-            load_patterns()
-
     def exclusion(self, uri: str) -> str | None:
         """Why a document is excluded; one that is no file is so only for its name."""
         now = self._clock()
@@ -142,6 +137,7 @@ class Informant:
             mode=request.mode,
             layout=request.layout,
             model=settings.model,
+            is_ahead=request.is_ahead,
         )
         informed = replace(request, prefix=prefix, suffix=suffix, surroundings=surroundings)
         return Briefing(informed, inspection)

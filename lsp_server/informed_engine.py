@@ -28,8 +28,9 @@ if TYPE_CHECKING:  # imported in the worker: what it needs takes a tenth of a se
 
 logger = logging.getLogger(__name__)
 
-_MAX_INSPECTIONS = 32
+_MAX_INSPECTIONS = 64
 _MAX_CLOSED = 8
+_SCANNER_AFTER_S = 1.0
 
 _Result = TypeVar("_Result")
 
@@ -69,7 +70,11 @@ class InformedEngine:
 
     async def prepare(self) -> None:
         """Load what the first request would load."""
-        await self._with_informant(lambda informant: informant.prepare(self._settings()))
+        await self._with_informant(lambda _: None)
+        if self._settings().secret_scan:
+            # Later, and beside the worker: few texts have a line suspicious enough to need it.
+            await asyncio.sleep(_SCANNER_AFTER_S)
+            await asyncio.to_thread(_load_scanner)
 
     def open(self, uri: str) -> None:
         """A document was opened."""
@@ -99,12 +104,15 @@ class InformedEngine:
         return self._refusals.get(uri)
 
     def inspection(self, uri: str | None = None, session: str | None = None) -> Inspection | None:
-        """What was used for the latest request of a document, or for a session that is the latest.
+        """What was used for a session, or for the latest request that the editor made.
 
-        Without either, for the latest request of all.
+        Args:
+            uri: of the document; None for any.
+            session: the prediction's name; None for the latest.
         """
         for inspection in reversed(self._inspections.values()):
-            if uri in (None, inspection.uri) and session in (None, inspection.request_id):
+            is_meant = inspection.request_id == session if session else not inspection.is_ahead
+            if is_meant and uri in (None, inspection.uri):
                 return inspection
         return None
 
@@ -130,8 +138,7 @@ class InformedEngine:
                 yield event
 
     def _note(self, inspection: Inspection) -> None:
-        self._inspections[inspection.uri] = inspection
-        self._inspections.move_to_end(inspection.uri)
+        self._inspections[inspection.request_id] = inspection
         if len(self._inspections) > _MAX_INSPECTIONS:
             self._inspections.popitem(last=False)
 
@@ -146,3 +153,9 @@ class InformedEngine:
             return work(self._informant)
 
         return await asyncio.get_running_loop().run_in_executor(self._worker, run)
+
+
+def _load_scanner() -> None:
+    from lsp_server.redaction import load_patterns
+
+    load_patterns()

@@ -42,6 +42,8 @@ class Inspection:
     mode: str = ""
     layout: str = ""
     model: str = ""
+    is_ahead: bool = False
+    """Made before anybody asked, for what may be typed next."""
     refusal: str | None = None
     """Why nothing was sent to the engine."""
     stats: Stats | None = None

@@ -17,22 +17,31 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import default_converter
 from pygls.uris import to_fs_path
 
-from lsp_server import __version__, commands, completion_items, editor_settings, wire
+from lsp_server import (
+    __version__,
+    commands,
+    completion_items,
+    editor_settings,
+    wire,
+    workspace_features,
+)
 from lsp_server.completions import Completions
 from lsp_server.configuration import Configuration, changed_keys
 from lsp_server.context import refusal
 from lsp_server.counters import CounterFile, counters_path
-from lsp_server.documents import Change, DocumentStore, Encoding, Position
-from lsp_server.edits import make_edit
+from lsp_server.documents import Change, Document, DocumentStore, Encoding
 from lsp_server.engine_client import ENGINE_COMMAND, EngineClient, EngineStatus
+from lsp_server.informed_engine import InformedEngine
 from lsp_server.logs import configure_logging, take_stdout
 from lsp_server.progress import LoadingProgress
 from lsp_server.rpc import SeedProtocol
+from lsp_server.selection import edit_of, take_selected
 from lsp_server.session import Offer
 from lsp_server.settings import ENGINE_KEYS, Settings
-from lsp_server.snapshot import take_snapshot
+from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.status import Quiet, Status, StatusBoard, quiet_of
 from lsp_server.switch import Switch
+from lsp_server.translate import to_change, to_position
 from lsp_server.usage import Usage
 from sampler.messages import Stats
 
@@ -49,7 +58,11 @@ class SeedServer(LanguageServer):
 
     def __init__(self, configuration: Configuration, engine_command: Sequence[str]):
         super().__init__(
-            "seed-lsp", __version__, protocol_cls=SeedProtocol, converter_factory=default_converter
+            "seed-lsp",
+            __version__,
+            protocol_cls=SeedProtocol,
+            converter_factory=default_converter,
+            notebook_document_sync=workspace_features.NOTEBOOKS,
         )
         self.configuration = configuration
         self.documents = DocumentStore()
@@ -74,7 +87,8 @@ class SeedServer(LanguageServer):
         self._applied = self.settings
         configure_logging(self.settings)
         self.engine = EngineClient(self.settings, self.follow_engine, self._engine_command)
-        self.completions = Completions(self.engine, self.settings, self.send_update)
+        self.informed = InformedEngine(self.engine, self.documents, lambda: self.settings)
+        self.completions = Completions(self.informed, self.settings, self.send_update)
         self.usage.use(CounterFile(counters_path()) if self.settings.stats else None)
 
     def apply_settings(self) -> None:
@@ -133,10 +147,45 @@ class SeedServer(LanguageServer):
             self.refused[uri] = reason
         return reason is not None
 
+    def open_document(self, item: types.TextDocumentItem) -> None:
+        """A document, perhaps a cell, is open in the editor."""
+        self.completions.close(item.uri)
+        self.documents.open(item.uri, item.language_id, item.version, item.text)
+        self.informed.open(item.uri)
+
+    def change_document(self, uri: str, version: int, changes: Sequence[Change]) -> None:
+        """An open document was edited."""
+        document = self.documents.change(uri, version, changes)
+        if document is None:
+            logger.warning("a change of %s is ignored: the document is not open", uri)
+            return
+        self.informed.change(uri, changes)
+        self.usage.change(uri, document.text)
+        self.completions.change(document)
+
+    def close_document(self, uri: str) -> None:
+        """A document is no longer open."""
+        self.usage.leave(uri)
+        self.completions.close(uri)
+        self.documents.close(uri)
+        self.informed.close(uri)
+
     async def complete(
-        self, uri: str, position: types.Position, *, is_invoked: bool = False
+        self,
+        uri: str,
+        position: types.Position,
+        *,
+        is_invoked: bool = False,
+        selected: types.SelectedCompletionInfo | None = None,
     ) -> Offer | None:
-        """What is offered at a position of a document, or None; counted either way."""
+        """What is offered at a position of a document, or None; counted either way.
+
+        Args:
+            uri: the document.
+            position: the cursor.
+            is_invoked: a person has asked, not the editor by itself.
+            selected: the item of the popup menu that the offer has to continue.
+        """
         start = time.perf_counter()
         self.refresh_settings()
         document = self.documents.get(uri)
@@ -144,12 +193,30 @@ class SeedServer(LanguageServer):
         if self.is_refused(uri) or document is None:
             quiet = "excluded"
         elif self.switch.is_on:
-            snapshot = take_snapshot(document, _position(position))
-            offer = await self.completions.request(snapshot, is_invoked=is_invoked)
-            quiet = self.completions.quiet_reason(uri) or "nothing"
-            self.board.set_place(quiet_of(quiet))
+            snapshot = self._snapshot(document, position, selected)
+            quiet = "nothing"
+            if snapshot is not None:
+                offer = await self.completions.request(snapshot, is_invoked=is_invoked)
+                quiet = self.completions.quiet_reason(uri) or "nothing"
+            exclusion = self.informed.refusal(uri)
+            self.board.set_place(_excluded(uri, exclusion) if exclusion else quiet_of(quiet))
         self.usage.answer(offer, quiet, 1000 * (time.perf_counter() - start))
         return offer
+
+    def _snapshot(
+        self,
+        document: Document,
+        position: types.Position,
+        selected: types.SelectedCompletionInfo | None,
+    ) -> Snapshot | None:
+        """None if no offer can continue the selected item."""
+        cursor = to_position(position)
+        if selected is None:
+            return take_snapshot(document, cursor)
+        if not self.settings.selected_item:
+            return None
+        start, end = selected.range.start, selected.range.end
+        return take_selected(document, cursor, selected.text, to_position(start), to_position(end))
 
     def items(self, offer: Offer) -> list[types.InlineCompletionItem]:
         """An offer and its alternatives in LSP's terms."""
@@ -157,7 +224,7 @@ class SeedServer(LanguageServer):
 
     def item(self, offer: Offer, text: str) -> types.InlineCompletionItem:
         """One text for the place of an offer."""
-        edit = make_edit(offer.snapshot, text, self.documents.encoding)
+        edit = edit_of(offer.snapshot, text, self.documents.encoding)
         return types.InlineCompletionItem(
             insert_text=edit.text,
             range=types.Range(types.Position(*edit.start), types.Position(*edit.end)),
@@ -222,28 +289,20 @@ def _cost(stats: Stats, tier: str) -> wire.Cost:
     )
 
 
-def _position(position: types.Position) -> Position:
-    return Position(position.line, position.character)
-
-
-def _change(change: types.TextDocumentContentChangeEvent) -> Change:
-    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-        return Change(change.text)
-    return Change(change.text, (_position(change.range.start), _position(change.range.end)))
-
-
 def make_server(
     configuration: Configuration, engine_command: Sequence[str] = ENGINE_COMMAND
 ) -> SeedServer:
     """A server with all handlers, not yet listening."""
     server = SeedServer(configuration, engine_command)
     commands.register(server)
+    workspace_features.register(server)
 
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
         server.documents.encoding = _ENCODINGS[server.workspace.position_encoding or "utf-16"]
         server.configuration.introduce(params.initialization_options, _project_folder(params))
         server.configure()
+        server.informed.use_folders(workspace_features.workspace_folders(server))
         server.completions.is_followed = wire.follows_updates(params.capabilities.experimental)
         window = params.capabilities.window
         server.loading.is_supported = bool(window and window.work_done_progress)
@@ -254,6 +313,7 @@ def make_server(
         await editor_settings.pull(server, server.configuration)
         server.apply_settings()
         await server.engine.start()
+        server.run(server.informed.prepare())
         await editor_settings.watch(server)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
@@ -270,25 +330,16 @@ def make_server(
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def did_open(params: types.DidOpenTextDocumentParams) -> None:
-        document = params.text_document
-        server.completions.close(document.uri)
-        server.documents.open(document.uri, document.language_id, document.version, document.text)
+        server.open_document(params.text_document)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def did_change(params: types.DidChangeTextDocumentParams) -> None:
-        uri, version = params.text_document.uri, params.text_document.version
-        document = server.documents.change(uri, version, map(_change, params.content_changes))
-        if document is not None:
-            server.usage.change(uri, document.text)
-            server.completions.change(document)
-        else:
-            logger.warning("a change of %s is ignored: the document is not open", uri)
+        document, changes = params.text_document, [*map(to_change, params.content_changes)]
+        server.change_document(document.uri, document.version, changes)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
-        server.usage.leave(params.text_document.uri)
-        server.completions.close(params.text_document.uri)
-        server.documents.close(params.text_document.uri)
+        server.close_document(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def inline_completion(
@@ -296,7 +347,12 @@ def make_server(
     ) -> list[types.InlineCompletionItem]:
         is_invoked = params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked
         uri = params.text_document.uri
-        offer = await server.complete(uri, params.position, is_invoked=is_invoked)
+        offer = await server.complete(
+            uri,
+            params.position,
+            is_invoked=is_invoked,
+            selected=params.context.selected_completion_info,
+        )
         return server.items(offer) if offer else []
 
     return server

@@ -12,8 +12,12 @@ from lsprotocol import types
 
 UPDATE: Literal["seed/inlineCompletion/update"] = "seed/inlineCompletion/update"
 STATUS: Literal["seed/status"] = "seed/status"
+INSPECT = "seed/inspect"
+EXPLAIN = "seed/explain"
 
-CAPABILITY: dict[str, Any] = {"seed": {"version": 1, "notifications": [UPDATE, STATUS]}}
+CAPABILITY: dict[str, Any] = {
+    "seed": {"version": 1, "notifications": [UPDATE, STATUS], "requests": [INSPECT, EXPLAIN]}
+}
 """Goes into the server's `capabilities.experimental`."""
 
 CLIENT_CAPABILITY: dict[str, Any] = {"seed": {"updates": True}}
