@@ -1,5 +1,7 @@
 """From names and files to an engine that is ready: device, dtype, weights, vocabulary."""
 
+import importlib.util
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +19,8 @@ from sampler.generation import EngineSettings
 from sampler.kernels.cpu import library
 from sampler.kernels.cpu.native import NativeModel, check_shape
 from sampler.runner import Runner
+
+logger = logging.getLogger(__name__)
 
 BLOCK_SIZE = 16
 """Where no adapter says otherwise."""
@@ -50,9 +54,10 @@ def choose_kernels(kernels: str, device: torch.device, dtype: str) -> Kernels:
     """What computes on this machine: `torch` wherever the native kernels cannot.
 
     Args:
-        kernels: as a person gave it; `auto` is the native ones on a CPU if they are built.
+        kernels: as a person gave it; `auto` is the native ones on a CPU if they are built, Triton's
+            on a GPU if it is installed.
         device: where the network runs.
-        dtype: as a person gave it; to name one is to ask for PyTorch, which has it.
+        dtype: as a person gave it; to name one on a CPU is to ask for PyTorch, which has it.
 
     Raises:
         ValueError: for an unknown name, or if native kernels are asked for where there are none.
@@ -64,8 +69,9 @@ def choose_kernels(kernels: str, device: torch.device, dtype: str) -> Kernels:
         return "native"
     if kernels not in ("auto", "torch"):
         raise ValueError(f"Unknown kernels {kernels!r}; known are auto, native and torch.")
-    has_native = device.type == "cpu" and dtype == "auto" and library.is_available()
-    return "auto" if kernels == "auto" and has_native else "torch"
+    has_own = device.type == "cpu" and dtype == "auto" and library.is_available()
+    has_own |= device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return "auto" if kernels == "auto" and has_own else "torch"
 
 
 def open_engine(
@@ -87,7 +93,8 @@ def open_engine(
         adapter: file of a gated adapter.
         block_size: slots of a canvas; None for what the adapter was trained to draft.
         has_lookup: whether drafts are copied from the context where it has the like.
-        kernels: what computes; `auto` is the native ones if the network suits them.
+        kernels: what computes; `auto` is the native ones, or on a GPU Triton's, if the network
+            suits them.
 
     Raises:
         ValueError: with one sentence for a person, whatever is wrong with the files.
@@ -96,7 +103,8 @@ def open_engine(
         raise ValueError(f"A block has at least 1 slot, not {block_size}.")
     vocabulary = read_vocabulary(path)
     network: Transformer | NativeModel
-    stored = None if kernels == "torch" else StoredWeights(path, adapter=adapter)
+    has_native = kernels == "native" or (kernels == "auto" and device.type == "cpu")
+    stored = StoredWeights(path, adapter=adapter) if has_native else None
     if stored is not None and (kernels == "native" or _suits_native(stored.config)):
         network = NativeModel(stored)
     else:
@@ -105,13 +113,38 @@ def open_engine(
     if block_size is None and network.adapter is not None:
         block_size = network.adapter.config.block_size
     block_size = block_size or BLOCK_SIZE
-    runner = Runner(network)
     with torch.inference_mode():
         network(torch.zeros(1, block_size, dtype=torch.long, device=device))
     is_native = isinstance(network, NativeModel)
     costs_ms = CUDA_COSTS if device.type == "cuda" else NATIVE_COSTS if is_native else TORCH_COSTS
     settings = EngineSettings(block_size=block_size, has_lookup=has_lookup, costs_ms=costs_ms)
+    runner = _choose_runner(network, settings, kernels)
     return Engine(runner, vocabulary, Tokenizer(vocabulary), settings)
+
+
+def _choose_runner(
+    network: Transformer | NativeModel, settings: EngineSettings, kernels: Kernels
+) -> Runner:
+    """Captured forwards on a GPU, if the network's heads suit their kernels; else plain ones."""
+    if isinstance(network, NativeModel) or kernels != "auto":
+        return Runner(network)
+    head_dim = network.config.head_dim
+    is_cuda = network.embedding.weight.is_cuda
+    if not is_cuda or head_dim < 16 or head_dim & (head_dim - 1):
+        return Runner(network)
+    from sampler.cuda.runner import GraphRunner  # Triton is there on machines with a GPU only
+
+    runner = GraphRunner(
+        network,
+        num_sequences=settings.num_sequences + 1,  # one to measure with, beside the cache's
+        num_positions=settings.num_positions,
+    )
+    try:
+        runner.warm_up()
+    except Exception:  # Triton or the driver refuses: slower, but the text is the same
+        logger.exception("no captured forwards on this GPU")
+        return Runner(network)
+    return runner
 
 
 def describe_kernels(network: Transformer | NativeModel) -> str:

@@ -10,8 +10,13 @@ from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
 from model.network import Transformer
 from sampler.cuda.loop import DeviceLoop, LoopSettings
+from sampler.cuda.runner import GraphRunner
+from sampler.load import open_engine
 from tests.parity.test_device_loop import *  # noqa: F403
 from tests.parity.test_device_loop import ADAPTED, completion, context_of
+from tests.parity.test_graph_runner import *  # noqa: F403
+from tests.parity.test_graph_runner import ask, complete
+from tests.tiny_model import write_tiny_model
 from tests.unit.test_triton_attention import *  # noqa: F403
 from tests.unit.test_triton_decisions import *  # noqa: F403
 from tests.unit.test_triton_linear import *  # noqa: F403
@@ -78,6 +83,21 @@ def test_exact_is_ar_in_bf16(real_shape):
     expected = results.pop(("ar", (3,)))
     for found in results.values():
         assert found == expected
+
+
+def test_an_engine_on_a_gpu_runs_graphs_and_writes_what_a_cpu_does(tmp_path):
+    folder = write_tiny_model(tmp_path)
+    texts = []
+    for device in ("cpu", "cuda"):
+        engine = open_engine(
+            folder,
+            device=torch.device(device),
+            dtype=torch.float32,
+            kernels="torch" if device == "cpu" else "auto",
+        )
+        assert isinstance(engine.runner, GraphRunner) == (device == "cuda")
+        texts.append([complete(engine, ask("def f(a):\n" * n, "")).text for n in (1, 9, 30)])
+    assert texts[0] == texts[1]
 
 
 @torch.no_grad()
