@@ -261,8 +261,10 @@ class EngineClient:
         self._note_load()
 
     def _note_load(self) -> None:
-        """Requests have come or gone: after a moment, say that the engine is busy; then no more."""
-        has_load = self._ready is not None and any(p.is_sent for p in self._pending.values())
+        """Say that the engine is busy if it is for a moment; nobody waits for what it does ahead."""
+        has_load = self._ready is not None and any(
+            pending.is_sent and not pending.request.is_ahead for pending in self._pending.values()
+        )
         if has_load and self._busy_timer is None:
             loop = asyncio.get_running_loop()
             self._busy_timer = loop.call_later(BUSY_AFTER_S, self._say_busy)

@@ -4,6 +4,7 @@ import signal
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -333,4 +334,6 @@ async def test_busy_is_said_after_a_moment_and_taken_back(
     states = [status.state for status in statuses]
     assert states[-3:] == ["ready", "busy", "ready"]
     await collect(client, complete("2"))
+    place.write_script(Answer(["c"], delays_ms=[300]))
+    await collect(client, replace(complete("3"), is_ahead=True))
     assert len(statuses) == len(states)
