@@ -125,8 +125,20 @@ def fetch(*, options: Options = NO_OPTIONS) -> int:
 
 
 @app.command
-def doctor(*, options: Options = NO_OPTIONS) -> int:
+def doctor(
+    file: Annotated[Path | None, Parameter(help="only say why it gets completions or none")] = None,
+    /,
+    *,
+    options: Options = NO_OPTIONS,
+) -> int:
     """Check everything that a completion needs and say what to do about what is missing."""
+    if file is not None:
+        from lsp_server import file_check
+
+        try:
+            return file_check.main(file, _checked_settings(options, file.absolute().parent))
+        except ValueError as error:
+            return _fail(str(error), EXIT_BAD_INPUT)
     from lsp_server.doctor import main as run_checks
 
     return run_checks(*load(options.sources(Path.cwd())))

@@ -13,10 +13,13 @@ from lsp_server.context import build_request
 from lsp_server.documents import Document, Position, split_lines
 from lsp_server.edits import with_line_breaks
 from lsp_server.engine_client import ENGINE_COMMAND, EngineClient, EngineStatus
+from lsp_server.explanation import workspace_of
+from lsp_server.informant import Briefing, Informant, path_of
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot, take_snapshot
+from lsp_server.view import OpenDocument, View
 from model.format.syntax import language_of
-from sampler.messages import BlockCommitted, Failed, Finished
+from sampler.messages import BlockCommitted, Complete, Failed, Finished
 
 
 class LocationError(ValueError):
@@ -106,7 +109,10 @@ async def complete_once(
     await client.start()
     try:
         request = build_request(snapshot, settings, "once")
-        async for event in client.complete(request):
+        briefing = await asyncio.to_thread(_brief, request, snapshot, settings)
+        if briefing.refusal is not None:
+            raise EngineFailedError(f"there are no completions for this file: {briefing.refusal}")
+        async for event in client.complete(briefing.request):
             if isinstance(event, BlockCommitted):
                 on_block(event.text)
             elif isinstance(event, Finished):
@@ -116,6 +122,13 @@ async def complete_once(
         raise EngineFailedError("the engine gave no answer")
     finally:
         await client.close()
+
+
+def _brief(request: Complete, snapshot: Snapshot, settings: Settings) -> Briefing:
+    """Inform a request as an editor's server would that has only this file open."""
+    path = path_of(snapshot.uri)
+    view = View((OpenDocument(snapshot.uri, snapshot.language, snapshot.text),))
+    return Informant([workspace_of(path)] if path else []).brief(request, settings, view)
 
 
 def run_complete(

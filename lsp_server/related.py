@@ -111,6 +111,8 @@ def symbol_pieces(query: Query, modules: Sequence[Module], max_chars: int) -> li
                 score += 1.0
             elif "*" not in module.imported:
                 score = 0.0
+            if name.startswith("_") and name not in query.nearby:
+                score = 0.0
             if score > 0:
                 chosen.append((score, definition))
         text = _within(module.definitions, chosen, max_chars)
