@@ -1,4 +1,4 @@
-"""Steps captured once as CUDA graphs and replayed; on a CPU they simply run. Knows no sampling."""
+"""Steps captured once as CUDA graphs and replayed; elsewhere they simply run. Knows no sampling."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -11,19 +11,28 @@ NUM_WARM_UPS = 2
 class GraphBook:
     """Captured steps by key. A step reads and writes tensors at fixed addresses only."""
 
-    def __init__(self, device: torch.device, statics: Sequence[Tensor]) -> None:
-        """`statics` are all tensors that steps change and that a capture must leave as they are."""
+    def __init__(
+        self, device: torch.device, statics: Sequence[Tensor], *, is_capturable: bool
+    ) -> None:
+        """Begin with no graph.
+
+        Args:
+            device: where steps run.
+            statics: all tensors that steps change and that a capture must leave as they are.
+            is_capturable: whether steps may be captured if the device is a GPU.
+        """
         self._device = device
         self._statics = statics
+        self._captures = is_capturable and device.type == "cuda"
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
-        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        self._pool = torch.cuda.graph_pool_handle() if self._captures else None
 
     def __len__(self) -> int:
         return len(self._graphs)
 
     def run(self, key: Hashable, step: Callable[[], None]) -> None:
         """Launch the step that `key` names; returns before it is done."""
-        if self._device.type != "cuda":
+        if not self._captures:
             step()
             return
         if key not in self._graphs:

@@ -31,10 +31,21 @@ class KernelSet:
     judge: Callable[..., Verdict]
     unmask: Callable[..., None]
     advance: Callable[..., None]
+    is_capturable: bool
+    """Whether launches never ask the device, so that a graph can hold them."""
 
 
 TRITON = KernelSet(
-    embed, add_norm, linear, swiglu, rotate_and_store, attention, judge, unmask, advance
+    embed,
+    add_norm,
+    linear,
+    swiglu,
+    rotate_and_store,
+    attention,
+    judge,
+    unmask,
+    advance,
+    is_capturable=True,
 )
 TWINS = KernelSet(
     embed_twin,
@@ -46,5 +57,5 @@ TWINS = KernelSet(
     judge_twin,
     unmask_twin,
     advance_twin,
+    is_capturable=False,
 )
-"""They read lengths on the host, so they run on any device but cannot be captured."""

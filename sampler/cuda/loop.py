@@ -150,7 +150,7 @@ class DeviceLoop:
         statics = [self._state, self._is_masked_L]
         statics += [buffers.ids for buffers in self._buffers.values()]
         statics += [buffers.report for buffers in self._buffers.values()]
-        self._graphs = GraphBook(device, statics)
+        self._graphs = GraphBook(device, statics, is_capturable=kernels.is_capturable)
         longest = max(len(buffers.report) for buffers in self._buffers.values())
         self._reports = [
             torch.zeros(longest, dtype=torch.int64, pin_memory=device.type == "cuda")

@@ -100,7 +100,7 @@ class GraphRunner(Runner):
             for num_rows in GRAPH_ROWS
         }
         # A forward writes nothing that it reads: capturing has nothing to put back.
-        self._graphs = GraphBook(device, [])
+        self._graphs = GraphBook(device, [], is_capturable=kernels.is_capturable)
 
     @torch.inference_mode()
     def warm_up(self) -> None:

@@ -34,7 +34,7 @@ def make_engine(is_graph, **fields):
     return Engine(runner, VOCABULARY, TOKENIZER, chosen)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     prefix=TEXT,
     suffix=TEXT,
