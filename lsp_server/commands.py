@@ -11,6 +11,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from lsp_server.session import Offer
+from lsp_server.workspace_features import inspect_latest
 
 if TYPE_CHECKING:
     from lsp_server.server import SeedServer
@@ -21,6 +22,7 @@ SNOOZE = "seed.snooze"
 TOGGLE = "seed.toggle"
 RESTART = "seed.restart"
 LAST_SUGGESTION = "seed.lastSuggestion"
+INSPECT = "seed.inspect"
 STATS = "seed.stats"
 
 DEFAULT_SNOOZE_MINUTES = 5.0
@@ -71,6 +73,10 @@ def register(server: "SeedServer") -> None:
             return None
         line = offer.snapshot.line
         return {"text": offer.text, "line": line, "session": offer.session}
+
+    @server.command(INSPECT)
+    def inspect(*arguments: Any) -> dict[str, Any] | None:
+        return inspect_latest(server, _text(INSPECT, "uri", arguments))
 
     @server.command(STATS)
     async def stats(*arguments: Any) -> dict[str, Any]:

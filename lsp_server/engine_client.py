@@ -261,7 +261,7 @@ class EngineClient:
         self._note_load()
 
     def _note_load(self) -> None:
-        """Say that the engine is busy if it is for a moment; nobody waits for what it does ahead."""
+        """Say that the engine is busy if it stays so; what it works out ahead does not count."""
         has_load = self._ready is not None and any(
             pending.is_sent and not pending.request.is_ahead for pending in self._pending.values()
         )

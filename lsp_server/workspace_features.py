@@ -79,11 +79,7 @@ def register(server: "SeedServer") -> None:
     @server.feature(wire.INSPECT)
     def inspect(params: Any) -> dict[str, Any] | None:
         uri, session = _asked(params, wire.INSPECT, "uri", "session")
-        if uri is not None and session is None:
-            offer = server.completions.last_suggestion(uri)
-            session = offer.session if offer is not None else None
-        found = server.informed.inspection(uri, session) or server.informed.inspection(uri)
-        return None if found is None else _described(found)
+        return inspect_latest(server, uri, session)
 
     @server.feature(wire.EXPLAIN)
     async def why(params: Any) -> dict[str, Any]:
@@ -99,6 +95,17 @@ def register(server: "SeedServer") -> None:
             "notes": list(explanation.notes),
             "latest": server.completions.quiet_reason(uri),
         }
+
+
+def inspect_latest(
+    server: "SeedServer", uri: str | None, session: str | None = None
+) -> dict[str, Any] | None:
+    """What `seed/inspect` answers; without a session it is about what was offered last."""
+    if uri is not None and session is None:
+        offer = server.completions.last_suggestion(uri)
+        session = offer.session if offer is not None else None
+    found = server.informed.inspection(uri, session) or server.informed.inspection(uri)
+    return None if found is None else _described(found)
 
 
 def workspace_folders(server: "SeedServer") -> list[Path]:
