@@ -32,22 +32,28 @@ def build_request(snapshot: Snapshot, settings: Settings, request_id: str) -> Co
     The engine sees `\\n` for every line break, as the model did in training; the session writes the
     answer with the document's own.
     """
+    prefix = snapshot.prefix
+    suffix = snapshot.text[snapshot.offset : snapshot.offset + _PLANNED_CHARS]
     cut = window(
-        snapshot.prefix,
-        snapshot.suffix,
+        prefix,
+        suffix,
         max_prefix_chars=MAX_PREFIX_CHARS,
         max_suffix_chars=MAX_SUFFIX_CHARS,
     )
-    before = LINE_BREAK.sub("\n", snapshot.prefix[-_PLANNED_CHARS:])
-    after = LINE_BREAK.sub("\n", snapshot.suffix[:_PLANNED_CHARS])
+    before = _line_feeds(prefix[-_PLANNED_CHARS:])
+    after = _line_feeds(suffix)
     return Complete(
         request_id=request_id,
         document=snapshot.uri,
-        prefix=LINE_BREAK.sub("\n", cut.prefix),
-        suffix=LINE_BREAK.sub("\n", cut.suffix),
+        prefix=_line_feeds(cut.prefix),
+        suffix=_line_feeds(cut.suffix),
         plan=plan_hole(snapshot.language, before, after, max_lines=settings.max_lines),
         mode=settings.mode,
         layout=settings.layout,
         max_new_tokens=settings.max_new_tokens,
         budget_ms=settings.budget_ms,
     )
+
+
+def _line_feeds(text: str) -> str:
+    return LINE_BREAK.sub("\n", text) if "\r" in text else text

@@ -4,6 +4,7 @@ import pytest
 
 from lsp_server.context import build_request, refusal
 from lsp_server.settings import Settings
+from sampler.messages import Complete
 from tests.fakes import document_at, snapshot_at
 
 
@@ -54,3 +55,23 @@ def test_what_gets_no_completions(marked: str, limit: int, reason: str | None) -
 
 def test_a_document_that_is_not_open_gets_no_completions() -> None:
     assert refusal(None, Settings()) == "the document is not open"
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_a_long_document_is_cut_where_typing_does_not_move_the_cut(line_break: str) -> None:
+    lines = [f"name_{index} = {index}" for index in range(20_000)]
+    before, after = "\n".join(lines[:10_000]) + "\n", "\n" + "\n".join(lines[10_000:])
+
+    def request(typed: str) -> Complete:
+        text = f"{before}{typed}█{after}".replace("\n", line_break)
+        return build_request(snapshot_at(text), Settings(), "1")
+
+    first, second = request("x"), request("x = name_")
+    assert second.prefix == first.prefix + " = name_"
+    assert second.suffix == first.suffix
+    assert before.endswith(first.prefix[:-1])
+    assert after.startswith(first.suffix)
+    assert 3000 < len(first.prefix) <= 8000
+    assert 1500 < len(first.suffix) <= 4000
+    assert first.plan.line_prefix == "x"
+    assert first.plan.next_line == lines[10_000]
