@@ -1,6 +1,6 @@
 """The device loop on a GPU: forwards, loops and kernels beside the measured copy rate.
 
-    python3 tests/bench/bench_gpu.py [--out DIR] [--weights FILE [--adapter FILE]] [--shape debug]
+    python3 tests/bench/bench_gpu.py [--out DIR] [--weights FILE [--adapter FILE]] [--sweep]
 
 Weights are random, of the 0.5B shape: speed does not depend on them. Acceptance does, so loops are
 measured by steps, and tokens per second are computed for a number of accepted drafts that is given,
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -29,6 +30,7 @@ from model.config import NAMED  # noqa: E402
 from model.network import Transformer  # noqa: E402
 from sampler.cuda.layout import Layout  # noqa: E402
 from sampler.cuda.loop import DeviceLoop, LoopSettings  # noqa: E402
+from sampler.kernels.triton import attention, head, linear  # noqa: E402
 from sampler.kernels.triton.linear import Update  # noqa: E402
 
 LAYOUTS = {
@@ -45,6 +47,19 @@ COMPLETION = 32
 TYPED = 4
 L2_BYTES = 300_000_000
 """Weights that a timed graph reads at least, so that no cache holds them."""
+
+SWEPT = {
+    "qkv": {"BLOCK_N": (32, 64, 128), "NUM_PROGRAMS": (66, 132, 264), "NUM_WARPS": (4, 8)},
+    "down": {
+        "BLOCK_N": (32, 64, 128),
+        "NUM_PROGRAMS": (132, 264, 528),
+        "NUM_STAGES": (2, 3, 4),
+        "NUM_WARPS": (4, 8),
+    },
+    "gate_up": {"BLOCK_GATE": (16, 32, 64), "NUM_STAGES": (2, 3, 4), "NUM_WARPS": (2, 4, 8)},
+    "judge": {"BLOCK_V": (64, 128, 256), "NUM_STAGES": (2, 3), "NUM_WARPS": (4, 8)},
+    "attention": {"CHUNK": (64, 128), "MOST_MEMBERS": (16, 32, 64), "NUM_WARPS": (4, 8)},
+}
 
 
 class Bench:
@@ -224,6 +239,70 @@ class Bench:
                 us=round(1e3 * ms, 2),
                 gbytes_per_s=round(num_bytes * queries.element_size() / ms / 1e6),
             )
+
+    def sweep(self, loop: DeviceLoop) -> None:
+        """Sizes of programs, one by one around what is set: what to set on this GPU."""
+        network, config = loop.network, loop.model.config
+        layer = loop.model.blocks[0]
+        dtype, context = network.embedding_VD.dtype, min(1024, loop.room(0) // 2)
+        for num_rows in (16, 64):
+            x = torch.randn(num_rows, config.width, device=self.device).to(dtype)
+            wide = torch.randn(num_rows, config.ffn_width, device=self.device).to(dtype)
+            wanted = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
+            queries = torch.randn(num_rows, config.num_heads, config.head_dim, device=self.device)
+            queries = queries.to(dtype)
+            layout = Layout.causal(num_rows, self.device)
+            place = (torch.zeros_like(wanted[:1]), torch.full_like(wanted[:1], context))
+
+            def heads(q=queries, layout=layout, place=place) -> float:
+                return self.over(
+                    list(range(config.num_layers)),
+                    lambda index: network.kernels.attention(
+                        q, *loop.arena.layer(index), layout.is_visible_RR, *place, 2 * context
+                    ),
+                )
+
+            plans = {
+                "qkv": (linear, self.cold(layer.attention.qkv, network.kernels.linear, x)),
+                "down": (linear, self.cold(layer.ffn.down, network.kernels.linear, wide)),
+                "gate_up": (linear, self.cold(layer.ffn.gate_up, network.kernels.swiglu, x)),
+                "judge": (
+                    head,
+                    lambda x=x, w=wanted: self.milliseconds(lambda: network.judge(x, w)),
+                ),
+                "attention": (attention, heads),
+            }
+            for name, (module, measure) in plans.items():
+                for setting, values in SWEPT[name].items():
+                    for value in values:
+                        self.try_setting(name, num_rows, module, setting, value, measure)
+
+    def cold(
+        self, module: torch.nn.Linear, kernel: Callable[..., object], x: torch.Tensor
+    ) -> Callable[[], float]:
+        copies = max(L2_BYTES // module.weight.nbytes, 1)
+        weights = [torch.randn_like(module.weight) for _ in range(copies)]
+        return lambda: self.over(weights, lambda weight: kernel(x, weight))
+
+    def try_setting(
+        self,
+        name: str,
+        num_rows: int,
+        module: ModuleType,
+        setting: str,
+        value: int,
+        measure: Callable[[], float],
+    ) -> None:
+        before = getattr(module, setting)
+        setattr(module, setting, value)
+        record: dict[str, object] = {"is_set": value == before}
+        try:
+            record["us"] = round(1e3 * measure(), 2)
+        except Exception as error:
+            record["error"] = f"{type(error).__name__}: {error}"[:200]
+        finally:
+            setattr(module, setting, before)
+        self.tell("sweep", name=name, rows=num_rows, setting=setting, value=value, **record)
 
     def over(self, items: list, launch: Callable[..., object]) -> float:
         """Milliseconds of one launch, of a graph that has one for each item."""
@@ -409,6 +488,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--sweep", action="store_true", help="time other sizes of programs")
     parser.add_argument("--num-prompts", type=int, default=40)
     options = parser.parse_args()
     bench = Bench(options)
@@ -439,6 +519,8 @@ def main() -> None:
         bench.host(loops["16 rows"], context)
         best = bench.loops(loops, context)
         bench.kernels(loops["16 rows"])
+        if options.sweep:
+            bench.sweep(loops["16 rows"])
         if options.weights is not None:
             bench.real(options.weights, options.adapter)
     bench.tell(

@@ -16,6 +16,9 @@ from torch import Tensor
 
 CHUNK = 128
 """Slots per program."""
+MOST_MEMBERS = 32
+"""Queries per program; 64 do not fit the registers."""
+NUM_WARPS = 4
 
 
 def attention(
@@ -46,7 +49,7 @@ def attention(
     assert keys_QGSK.stride() == values_QGSK.stride()
     group_size = num_heads // num_kv_heads
     num_members = num_rows * group_size
-    block_members = min(max(triton.next_power_of_2(num_members), 16), 32)
+    block_members = min(max(triton.next_power_of_2(num_members), 16), MOST_MEMBERS)
     num_chunks = triton.cdiv(min(bucket, num_slots), CHUNK)
     shape = (num_chunks, num_kv_heads, num_members)
     sums_CGMK = torch.empty((*shape, head_dim), dtype=torch.float32, device=queries_RHK.device)
@@ -72,7 +75,7 @@ def attention(
         HEAD_DIM=head_dim,
         CHUNK=CHUNK,
         BLOCK_M=block_members,
-        num_warps=4,
+        num_warps=NUM_WARPS,
         num_stages=2,
     )
     attended_RHK = torch.empty_like(queries_RHK)

@@ -16,6 +16,9 @@ from torch import Tensor
 
 BLOCK_V = 128
 """Tokens per program."""
+NUM_WARPS = 4
+NUM_STAGES = 2
+"""Three need more shared memory than smaller GPUs have."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def judge(x_RD: Tensor, weight_VD: Tensor, wanted_R: Tensor) -> Verdict:
         BLOCK_V=BLOCK_V,
         BLOCK_D=128 if x_RD.dtype == torch.bfloat16 else 64,
         BLOCK_R=block_rows,
-        num_warps=4,
-        num_stages=2,  # three need more shared memory than smaller GPUs have
+        num_warps=NUM_WARPS,
+        num_stages=NUM_STAGES,
     )
     _join[(num_rows,)](
         tops_CR,

@@ -24,6 +24,10 @@ from model.adapter import LowRank
 NUM_PROGRAMS = 132
 """How many programs a launch is cut into at least, where it can be: an H200's multiprocessors."""
 BLOCK_N = 64
+"""Outputs per program."""
+BLOCK_GATE = 32
+"""Outputs per program of `swiglu`, each with what it gates."""
+NUM_WARPS, NUM_STAGES = 4, 3
 MIN_TILE = 16
 """Smallest side of a matrix product's operands."""
 
@@ -79,8 +83,8 @@ def linear(
         BLOCK_N=BLOCK_N,
         BLOCK_D=_block_inputs(x_RD),
         BLOCK_R=block_rows,
-        num_warps=4,
-        num_stages=3,
+        num_warps=NUM_WARPS,
+        num_stages=NUM_STAGES,
     )
     return parts_PRN
 
@@ -99,8 +103,7 @@ def swiglu(
     (num_rows, width), num_outputs = x_RD.shape, len(weight_ND) // 2
     product_RF = torch.empty(num_rows, num_outputs, dtype=x_RD.dtype, device=x_RD.device)
     block_rows = _block_rows(num_rows)
-    block_outputs = BLOCK_N // 2  # of the gate, and as many of what it gates
-    grid = (triton.cdiv(num_outputs, block_outputs), triton.cdiv(num_rows, block_rows))
+    grid = (triton.cdiv(num_outputs, BLOCK_GATE), triton.cdiv(num_rows, block_rows))
     _swiglu[grid](
         x_RD,
         weight_ND,
@@ -111,11 +114,11 @@ def swiglu(
         width,
         HAS_UPDATE=update is not None,
         RANK=MIN_TILE if update is None else len(update.a_ED),
-        BLOCK_N=block_outputs,
+        BLOCK_N=BLOCK_GATE,
         BLOCK_D=_block_inputs(x_RD),
         BLOCK_R=block_rows,
-        num_warps=4,
-        num_stages=3,
+        num_warps=NUM_WARPS,
+        num_stages=NUM_STAGES,
     )
     return product_RF
 
