@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # imported in the worker: what it needs takes a tenth of a se
 
 logger = logging.getLogger(__name__)
 
+MOST_WAIT_S = 3.0
+"""For files: a network folder that hangs must not keep requests open."""
 _MAX_INSPECTIONS = 64
 _MAX_CLOSED = 8
 _SCANNER_AFTER_S = 1.0
@@ -122,7 +124,15 @@ class InformedEngine:
         """The events of the request, informed; `Failed` if its document is excluded."""
         settings, uri = self._settings(), request.document
         view = take_view(uri, self._documents, self._history, self.notebooks, tuple(self._closed))
-        briefing = await self._with_informant(lambda one: one.brief(request, settings, view))
+        try:
+            async with asyncio.timeout(MOST_WAIT_S):
+                briefing = await self._with_informant(
+                    lambda one: one.brief(request, settings, view)
+                )
+        except TimeoutError:
+            # Whether the document may be shown is not known, so it is not.
+            yield Failed("The files of the workspace cannot be read in time.", request.request_id)
+            return
         self._note(briefing.inspection)
         if briefing.refusal is not None:
             if self._refusals.get(uri) != briefing.refusal:

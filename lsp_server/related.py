@@ -83,7 +83,7 @@ class Module:
     """None if the document does not import it; `*` stands for all."""
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=2048)
 def identifiers(text: str) -> frozenset[str]:
     """The names in a text that say something: three characters or more, no keywords."""
     return frozenset(_IDENTIFIER.findall(text)) - _COMMON
@@ -195,7 +195,7 @@ def _within(
     return "\n".join(definition.text for definition in definitions if id(definition) in kept)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def _windows(text: str) -> tuple[str, ...]:
     lines = text.split("\n")
     starts = range(0, max(len(lines) - WINDOW_LINES + _STRIDE, 1), _STRIDE)

@@ -19,7 +19,7 @@ from model.format.grammars import language_of
 MAX_BYTES = 256 * 1024
 MAX_MODULES = 16
 """Imports of one document that are looked up."""
-_MAX_KNOWN = 256
+_MAX_KNOWN = 64
 _MAX_FOLDERS = 8
 """Folders above a document in which a Python package may begin."""
 _SCRIPT_SUFFIXES = (".ts", ".tsx", ".d.ts", ".js", ".jsx", ".mjs")
