@@ -10,7 +10,6 @@ Shape suffixes: B batch (1), R rows of the graph, V vocabulary.
 
 import functools
 import weakref
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -40,16 +39,38 @@ class ArenaCache(KVCache):
     index: int
 
 
-@dataclass(frozen=True)
 class _Buffers:
     """Tensors at fixed addresses of the forwards over R rows."""
 
-    ids_R: Tensor
-    is_gated_R: Tensor
-    layout: Layout
-    hidden_RD: Tensor
-    report_2R: Tensor
-    """Tokens, and the bits of their confidence."""
+    def __init__(self, num_rows: int, width: int, dtype: torch.dtype, device: torch.device) -> None:
+        # All that a forward is told, so that it is one copy: state, ids, gate.
+        self.inputs = torch.zeros(4 + 2 * num_rows, dtype=torch.int64, device=device)
+        self.staging = torch.zeros_like(self.inputs, device="cpu", pin_memory=device.type == "cuda")
+        self.state, self.ids_R, self.gate_R = _parts(self.inputs, num_rows)
+        self.layout = Layout.causal(num_rows, device)
+        self.placed: tuple[str | Branches, int] | None = None
+        self.hidden_RD = torch.zeros(num_rows, width, dtype=dtype, device=device)
+        self.report_2R = torch.zeros(2, num_rows, dtype=torch.int64, device=device)
+        """Tokens, and the bits of their confidence."""
+
+    def tell(self, state: list[int], ids_T: Tensor, gate_T: Tensor | None) -> None:
+        """Send what one forward needs; the forward before must be done."""
+        told = self.staging.zero_()
+        state_4, ids_R, gate_R = _parts(told, len(self.ids_R))
+        state_4.copy_(torch.tensor(state))
+        ids_R[: len(ids_T)] = ids_T
+        if gate_T is not None:
+            gate_R[: len(gate_T)] = gate_T
+        self.inputs.copy_(told, non_blocking=True)
+
+    def place(self, attention: str | Branches, num_rows: int) -> None:
+        """Put the rows where `attention` has them, unless they are there."""
+        if self.placed != (attention, num_rows):
+            self.placed = (attention, num_rows)
+            device = self.layout.offsets_R.device
+            offsets_R, is_visible_RR = _placed(attention, num_rows, len(self.ids_R), device)
+            self.layout.offsets_R.copy_(offsets_R)
+            self.layout.is_visible_RR.copy_(is_visible_RR)
 
 
 class GraphRunner(Runner):
@@ -88,15 +109,8 @@ class GraphRunner(Runner):
         )
         self._free = list(range(num_sequences))
         self._rows = DeviceNetwork(model, self.arena, kernels)
-        self._state = torch.zeros(4, dtype=torch.int64, device=device)
         self._buffers = {
-            num_rows: _Buffers(
-                torch.zeros(num_rows, dtype=torch.int64, device=device),
-                torch.zeros(num_rows, dtype=torch.bool, device=device),
-                Layout.causal(num_rows, device),
-                torch.zeros(num_rows, model.config.width, dtype=dtype, device=device),
-                torch.zeros(2, num_rows, dtype=torch.int64, device=device),
-            )
+            num_rows: _Buffers(num_rows, model.config.width, dtype, device)
             for num_rows in GRAPH_ROWS
         }
         # A forward writes nothing that it reads: capturing has nothing to put back.
@@ -141,14 +155,8 @@ class GraphRunner(Runner):
         assert start + num_rows <= self.arena.num_slots, "the cache has no slot for the last rows"
         graph_rows = next(size for size in GRAPH_ROWS if size >= num_rows)
         buffers = self._buffers[graph_rows]
-        self._state.copy_(torch.tensor([start, cache.index, 0, 0]))
-        buffers.ids_R[:num_rows].copy_(ids_BT[0])
-        buffers.is_gated_R.zero_()
-        if gate_BT is not None:
-            buffers.is_gated_R[:num_rows].copy_(gate_BT[0])
-        offsets_R, is_visible_RR = _placed(attention, num_rows, graph_rows, self._on_gpu)
-        buffers.layout.offsets_R.copy_(offsets_R)
-        buffers.layout.is_visible_RR.copy_(is_visible_RR)
+        buffers.tell([start, cache.index, 0, 0], ids_BT[0], None if gate_BT is None else gate_BT[0])
+        buffers.place(attention, num_rows)
         bucket = SMALLEST_BUCKET
         while bucket < start + graph_rows:
             bucket *= 2
@@ -164,8 +172,9 @@ class GraphRunner(Runner):
         buffers = self._buffers[num_rows]
 
         def forward() -> None:
+            is_gated_R = buffers.gate_R != 0
             hidden_RD = self._rows.hidden(
-                buffers.ids_R, buffers.layout, self._state, bucket, buffers.is_gated_R
+                buffers.ids_R, buffers.layout, buffers.state, bucket, is_gated_R
             )
             verdict = self._rows.judge(hidden_RD, buffers.ids_R)
             buffers.hidden_RD.copy_(hidden_RD)
@@ -198,6 +207,11 @@ class GraphRunner(Runner):
         if self._on_gpu.type == "cuda":
             torch.cuda.synchronize()  # rows without logits leave nothing to wait for
         return Judgment(*predict(logits_LV), logits_LV)
+
+
+def _parts(inputs: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """State, ids and gate."""
+    return inputs[:4], inputs[4 : 4 + num_rows], inputs[4 + num_rows :]
 
 
 @functools.lru_cache(maxsize=256)
