@@ -165,10 +165,9 @@ async def check_engine(settings: Settings) -> str:
         raise CheckError(f"the engine was not ready after {TIMEOUT_S:.0f} s") from error
     finally:
         await client.close()
-    if status.state == "failed":
+    if status.state == "failed" or ready is None:
         raise CheckError(status.message)
     elapsed_s = time.perf_counter() - start
-    assert ready is not None, "an engine that is ready has said so"
     drafts = "drafts by denoising" if ready.has_adapter else "no adapter"
     memory = _memory_of(ready.pid)
     return (

@@ -64,7 +64,7 @@ def register(server: "SeedServer") -> None:
         _none(RESTART, arguments)
         server.configuration.refresh()
         server.apply_settings()
-        await server.engine.restart(server.settings, "The engine is restarted, as you asked.")
+        await server.engine.restart("The engine is restarted, as you asked.")
 
     @server.command(LAST_SUGGESTION)
     def last_suggestion(*arguments: Any) -> dict[str, Any] | None:

@@ -47,6 +47,10 @@ def main(
             _say(console, "[bold red]failed[/]", name, str(error))
             console.print("The checks after this one need it, so they were not run.")
             return 1
+        except Exception as error:  # whatever is wrong here must not end in a traceback
+            advice = "this is an error of ours: please report it with the lines above"
+            _say(console, "[bold red]failed[/]", name, f"{type(error).__name__}: {error}; {advice}")
+            return 1
         if isinstance(found, Remark):
             num_remarks += 1
             _say(console, "[yellow]warning[/]", name, f"{found.text}; {found.advice}")

@@ -9,16 +9,14 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from lsp_server import __version__, watchdog
-from lsp_server.engine_place import POLL_S, EngineError, file_lock, log_path, socket_path
+from lsp_server.engine_place import EngineError, log_path
+from lsp_server.engine_process import EngineProcess, kill, peer_pid
 from lsp_server.settings import Settings, engine_arguments
 from lsp_server.watchdog import Watchdog
 from sampler.messages import (
@@ -52,16 +50,14 @@ MAX_CRASHES = 5
 MAX_HANGS = 2
 """The same for engines that had to be killed."""
 
-SPAWN_TIMEOUT_S = 30.0
-"""Until a new engine accepts connections, which it does before it loads anything."""
-
 LEAVE_TIMEOUT_S = 5.0
 """For an engine that is asked to end; then it is killed."""
 
+SETTLE_S = 0.5
+"""For a person who is still typing a setting: an engine for each would load weights for nothing."""
+
 BUSY_AFTER_S = 0.2
 """What takes less is not worth a change of the status."""
-
-_MAX_LOG_BYTES = 1_000_000
 
 EngineState = Literal["starting", "loading", "ready", "busy", "restarting", "failed"]
 EngineEvent = BlockCommitted | Finished | Failed
@@ -104,10 +100,16 @@ class EngineClient:
         self._watchdog = Watchdog()
         self._hang: str | None = None
         self._is_leaving = False
+        self._wanted = self._command
+        self._replacing = asyncio.Lock()
+        self._switching: asyncio.Task[None] | None = None
+        self._has_heard = False
         self._has_started = False
         self._is_busy = False
         self._busy_timer: asyncio.TimerHandle | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = EngineProcess()
+        self._pid: int | None = None
+        self._is_closed = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -118,30 +120,48 @@ class EngineClient:
 
     async def close(self) -> None:
         """Disconnect, failing what is pending. The engine itself stays for other windows."""
+        self._is_closed = True
+        if self._switching is not None:
+            self._switching.cancel()
         await self._stop()
         self._fail_all("The connection to the engine is closed.")
 
-    async def restart(self, settings: Settings, reason: str) -> None:
-        """Go on with a fresh engine for `settings`; what the old one was working at fails.
+    def use(self, settings: Settings, reason: str) -> None:
+        """Go on with the engine of these settings; of calls in quick succession the last counts.
 
-        Before `start` it is `start` that brings the engine for them.
-
-        An engine of the same settings is ended, for all windows; one of other settings only if no
-        window but this one uses it.
+        The engine of the old settings is ended if no window but this one uses it.
         """
-        old_command = self._command
-        self._command = [*self._program, *engine_arguments(settings)]
+        self._wanted = [*self._program, *engine_arguments(settings)]
         if not self._has_started:
-            return
+            self._command = self._wanted
+        elif self._switching is None and self._wanted != self._command:
+            self._switching = asyncio.create_task(self._switch(reason))
+
+    async def restart(self, reason: str) -> None:
+        """Go on with a fresh engine, for all windows; what the old one was working at fails."""
+        async with self._replacing:
+            await self._replace(reason)
+
+    async def _switch(self, reason: str) -> None:
+        await asyncio.sleep(SETTLE_S)
+        self._switching = None
+        async with self._replacing:
+            if self._wanted != self._command:
+                await self._replace(reason)
+
+    async def _replace(self, reason: str) -> None:
+        """Leave the engine that there is, and connect to that of the command that is wanted."""
         self._on_status(EngineStatus("restarting", reason))
-        if self._command == old_command:
+        if self._command == self._wanted:
             await self._end_engine()
         else:
             self._send(Shutdown(only_if_alone=True))
+        self._command = self._wanted
         await self._stop()
         self._fail_sent(reason)
-        self._failure, self._num_crashes, self._num_hangs = None, 0, 0
-        await self.start()
+        if not self._is_closed:
+            self._failure, self._num_crashes, self._num_hangs = None, 0, 0
+            await self.start()
 
     @property
     def ready(self) -> Ready | None:
@@ -177,7 +197,7 @@ class EngineClient:
         while True:
             try:
                 self._on_status(EngineStatus("starting", "The engine is starting."))
-                await self._serve(*await self._connect())
+                await self._serve(*await self._process.connect(self._command))
                 message = self._hang or "The engine stopped unexpectedly."
             except (OSError, ValueError) as error:  # ValueError: bad frames, NUL in an argument
                 message = f"The engine cannot be reached: {error}."
@@ -196,14 +216,15 @@ class EngineClient:
                     f"its log is {log_path(self._command)}."
                 )
                 return
-            logger.warning("%s %s", message, self._exit_code())
+            logger.warning("%s %s", message, self._process.describe_end(self._command))
             self._fail_sent(message)
             self._on_status(EngineStatus("restarting", message))
             await asyncio.sleep(back_off_s(self._num_crashes))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Exchange frames until the engine hangs up."""
-        self._writer, self._hang = writer, None
+        self._writer, self._hang, self._has_heard = writer, None, False
+        self._pid = peer_pid(writer)
         self._send(Hello(f"seed-lsp {__version__} pid {os.getpid()}"))
         decoder = FrameDecoder()
         watch = asyncio.create_task(self._watch())
@@ -224,17 +245,21 @@ class EngineClient:
         self._watchdog = Watchdog()
         while True:
             await asyncio.sleep(watchdog.PING_EVERY_S)
-            if not any(pending.is_sent for pending in self._pending.values()):
+            is_owed = any(pending.is_sent for pending in self._pending.values())
+            if self._has_heard and not is_owed:
                 self._watchdog.rest()
                 continue
             self._hang = self._watchdog.pass_round()
-            if self._hang is not None and self._ready is not None:
-                _kill(self._ready.pid)
-            else:
+            if self._hang is None:
                 self._send(Ping())
+            elif self._pid is not None:
+                kill(self._pid)
+            else:
+                self._disconnect()
 
     def _receive(self, event: Event) -> None:
         self._watchdog.hear(event)
+        self._has_heard = True
         if isinstance(event, Loading):
             self._on_status(EngineStatus("loading", event.message, event.fraction))
         elif isinstance(event, Ready):
@@ -243,7 +268,7 @@ class EngineClient:
                     f"The engine speaks protocol {event.protocol}, this server {PROTOCOL_VERSION}: "
                     "stop the old engine or restart the editor."
                 )
-            self._ready = event
+            self._ready, self._pid = event, event.pid
             self._say_ready(event)
             for pending in self._pending.values():
                 self._submit(pending)
@@ -288,14 +313,15 @@ class EngineClient:
 
     async def _end_engine(self) -> None:
         """Ask the engine to end and wait until it has; kill it if it does not."""
-        if self._task is None or self._writer is None:
+        task = self._task
+        if task is None or self._writer is None:
             return
         self._is_leaving = True
         self._send(Shutdown())
-        await asyncio.wait({self._task}, timeout=LEAVE_TIMEOUT_S)
-        if not self._task.done() and self._ready is not None:
-            _kill(self._ready.pid)
-            await asyncio.wait({self._task}, timeout=LEAVE_TIMEOUT_S)
+        await asyncio.wait({task}, timeout=LEAVE_TIMEOUT_S)
+        if not task.done() and self._pid is not None:
+            kill(self._pid)
+            await asyncio.wait({task}, timeout=LEAVE_TIMEOUT_S)
         self._is_leaving = False
 
     async def _stop(self) -> None:
@@ -333,67 +359,7 @@ class EngineClient:
         for request_id, pending in self._pending.items():
             pending.events.put_nowait(Failed(message, request_id))
 
-    def _exit_code(self) -> str:
-        """What is known about the end of a process that we spawned; reaps it."""
-        code = None if self._process is None else self._process.poll()
-        return (
-            ""
-            if code is None
-            else f"Its exit code was {code}, its log is {log_path(self._command)}."
-        )
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to the engine of these settings, which is spawned if none answers.
-
-        Raises:
-            EngineError: if there is no safe place for the socket.
-            OSError: if no engine comes up.
-        """
-        path = socket_path(self._command)
-        with contextlib.suppress(OSError):
-            return await asyncio.open_unix_connection(path)
-        async with file_lock(path.with_suffix(".lock")):
-            with contextlib.suppress(OSError):  # another window was faster
-                return await asyncio.open_unix_connection(path)
-            path.unlink(missing_ok=True)
-            self._spawn(path)
-            return await self._first_connection(path)
-
-    def _spawn(self, path: Path) -> None:
-        own_log = log_path(self._command)
-        own_log.parent.mkdir(parents=True, exist_ok=True)
-        is_long = own_log.exists() and own_log.stat().st_size > _MAX_LOG_BYTES
-        with own_log.open("wb" if is_long else "ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command, "--socket", str(path)],
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        logger.info("engine %d spawned, its log is %s", self._process.pid, own_log)
-
-    async def _first_connection(
-        self, path: Path
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        assert self._process is not None
-        deadline = asyncio.get_running_loop().time() + SPAWN_TIMEOUT_S
-        while asyncio.get_running_loop().time() < deadline:
-            with contextlib.suppress(OSError):
-                return await asyncio.open_unix_connection(path)
-            if self._process.poll() is not None:
-                raise ConnectionError("it ended before it accepted a connection")
-            await asyncio.sleep(POLL_S)
-        raise TimeoutError(f"it accepts no connection after {SPAWN_TIMEOUT_S:.0f} s")
-
 
 def back_off_s(num_crashes: int) -> float:
     """Seconds to wait before the next start after so many crashes in a row."""
     return min(FIRST_BACK_OFF_S * 2.0 ** (num_crashes - 1), LONGEST_BACK_OFF_S)
-
-
-def _kill(pid: int) -> None:
-    logger.warning("engine %d is killed", pid)
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)

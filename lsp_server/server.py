@@ -107,7 +107,7 @@ class SeedServer(LanguageServer):
         of_engine = [key for key in changed if key in ENGINE_KEYS]
         if of_engine:
             reason = f"The engine is started anew for a change of {', '.join(of_engine)}."
-            self.run(self.engine.restart(self.settings, reason))
+            self.engine.use(self.settings, reason)
 
     def refresh_settings(self) -> None:
         """Follow changes of the settings files; cheap enough for each request."""
@@ -141,11 +141,13 @@ class SeedServer(LanguageServer):
     def is_refused(self, uri: str) -> bool:
         """Whether a document gets no completions; the reason is logged once."""
         reason = refusal(self.documents.get(uri), self.settings)
-        self.board.set_place(None if reason is None else _excluded(uri, reason))
-        if reason is not None and self.refused.get(uri) != reason:
+        if reason is None:
+            return False
+        self.board.set_place(_excluded(uri, reason))
+        if self.refused.get(uri) != reason:
             logger.warning("no completions for %s: %s", uri, reason)
             self.refused[uri] = reason
-        return reason is not None
+        return True
 
     def open_document(self, item: types.TextDocumentItem) -> None:
         """A document, perhaps a cell, is open in the editor."""
@@ -198,7 +200,10 @@ class SeedServer(LanguageServer):
             if snapshot is not None:
                 offer = await self.completions.request(snapshot, is_invoked=is_invoked)
                 quiet = self.completions.quiet_reason(uri) or "nothing"
+            if snapshot is not None and offer is None and document.version != snapshot.version:
+                return None  # the person typed on: nobody has seen that there was nothing
             exclusion = self.informed.refusal(uri)
+            quiet = "excluded" if exclusion else quiet
             self.board.set_place(_excluded(uri, exclusion) if exclusion else quiet_of(quiet))
         self.usage.answer(offer, quiet, 1000 * (time.perf_counter() - start))
         return offer

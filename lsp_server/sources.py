@@ -27,6 +27,8 @@ from lsp_server.settings import PREFIX, TRUSTED_ONLY, Problem, Settings
 PROJECT_FILE = "seed-lsp.toml"
 NOT_SETTINGS = frozenset({"CACHE", "API_KEY"})
 """Environment names with our prefix that other modules read."""
+EDITORS_OWN = frozenset({"trace"})
+"""Keys of an editor's section that its client library reads."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _tables(
     if isinstance(editor, Mapping) and isinstance(editor.get("seed-lsp"), Mapping):
         editor = editor["seed-lsp"]
     if isinstance(editor, Mapping):
-        yield "editor", editor
+        yield "editor", {key: value for key, value in editor.items() if key not in EDITORS_OWN}
     elif editor is not None:
         problems.append(Problem("editor", "", "the section seed-lsp must be a table of settings"))
     if sources.project_folder is not None:

@@ -46,6 +46,7 @@ SENSELESS = [
     ("seed.toggle", ["on"], "true, false"),
     ("seed.dismiss", [], "the uri"),
     ("seed.lastSuggestion", [7], "the uri"),
+    ("seed.inspect", [], "the uri"),
     ("seed.restart", [1], "takes no arguments"),
     ("seed.unheardOf", [], "seed.unheardOf"),
 ]
@@ -161,6 +162,27 @@ async def test_the_last_suggestion_can_be_had_again(place: StubPlace, editor: Ed
     await editor.ask(0, 4)
     found = await editor.execute("seed.lastSuggestion", URI)
     assert (found["text"], found["line"]) == ("foo(a)", 0)
+
+
+async def test_what_was_used_can_be_inspected_by_command(editor: Editor) -> None:
+    assert await editor.execute("seed.inspect", URI) is None
+    editor.open("x = \n")
+    await editor.ask(0, 4)
+    found = await editor.execute("seed.inspect", URI)
+    assert found["uri"] == URI
+    assert [part["source"] for part in found["parts"]] == ["prefix", "suffix"]
+
+
+async def test_what_was_overtaken_by_typing_is_not_counted(
+    place: StubPlace, editor: Editor
+) -> None:
+    place.write_script(Answer(["never"], delays_ms=[60_000]))
+    editor.open("x = \n")
+    overtaken = editor.ask(0, 4)
+    await eventually(lambda: place.records("Complete"))
+    editor.type("y", 0, 4, 2)
+    assert await overtaken == []
+    assert (await counts(editor))["requests"] == 0
 
 
 async def test_busy_shows_while_the_engine_works(place: StubPlace, editor: Editor) -> None:

@@ -51,6 +51,14 @@ def test_the_first_failure_ends_it_with_code_1(capsys: pytest.CaptureFixture[str
     assert "never" not in out
 
 
+def test_our_own_errors_are_no_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
+    def breaks(_: Settings) -> str:
+        raise KeyError("x")
+
+    assert doctor.main(Settings(), [], [("disk", breaks)]) == 1
+    assert "failed disk: KeyError: 'x'; this is an error of ours" in capsys.readouterr().out
+
+
 def test_adapter_is_found_missed_or_left_out(tmp_path: Path) -> None:
     assert "MB" in str(checks.check_adapter(Settings()))
     assert checks.check_adapter(Settings(adapter="none")) == "none, as set"

@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import stat
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lsp_server import engine_client, watchdog
-from lsp_server.engine_client import EngineClient, EngineStatus, back_off_s, socket_path
+from lsp_server.engine_client import EngineClient, EngineStatus, back_off_s
+from lsp_server.engine_place import EngineError, socket_path
 from lsp_server.settings import Settings
 from model.format.plan import HolePlan
 from sampler.messages import BlockCommitted, Complete, Failed, Finished
@@ -30,6 +32,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubPlace]:
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(engine_client, "FIRST_BACK_OFF_S", 0.01)
+    monkeypatch.setattr(engine_client, "SETTLE_S", 0.1)
     yield place
     place.close()
 
@@ -193,7 +196,7 @@ async def test_a_folder_that_others_can_enter_is_not_used(
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(place.folder))
     assert socket_path(place.command).parent == place.folder / f"seed-lsp-{os.getuid()}"
     (place.folder / f"seed-lsp-{os.getuid()}").chmod(0o777)
-    with pytest.raises(engine_client.EngineError, match="XDG_RUNTIME_DIR"):
+    with pytest.raises(EngineError, match="XDG_RUNTIME_DIR"):
         socket_path(place.command)
 
 
@@ -270,6 +273,21 @@ async def test_an_engine_that_hangs_again_is_given_up(
 
 
 @pytest.mark.usefixtures("quick_watchdog")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell whose socket it is")
+async def test_an_engine_that_does_not_even_greet_is_replaced(
+    place: StubPlace, client: EngineClient
+) -> None:
+    other = EngineClient(Settings(), lambda _: None, place.command)
+    await other.start()
+    await collect(other, complete("1"))
+    await other.close()
+    os.kill(place.pids()[0], signal.SIGSTOP)
+    await client.start()
+    assert isinstance((await collect(client, complete("2")))[-1], Finished)
+    assert len(place.pids()) == 2
+
+
+@pytest.mark.usefixtures("quick_watchdog")
 async def test_an_idle_engine_is_not_pinged(place: StubPlace, client: EngineClient) -> None:
     await client.start()
     await collect(client, complete())
@@ -284,7 +302,7 @@ async def test_restart_ends_the_engine_and_brings_a_fresh_one(
     await client.start()
     under_way = asyncio.create_task(collect(client, complete("1")))
     await eventually(lambda: place.records("Complete"))
-    await client.restart(Settings(), "You asked for it.")
+    await client.restart("You asked for it.")
     assert (await under_way)[-1] == Failed("You asked for it.", "1")
     assert isinstance((await collect(client, complete("2")))[-1], Finished)
     assert len(place.pids()) == 2
@@ -300,7 +318,7 @@ async def test_restart_revives_a_client_that_had_given_up(
     assert isinstance((await collect(client, complete("1")))[-1], Failed)
     await asyncio.to_thread(has_ended, place.pids()[0])
     place.write_script()
-    await client.restart(Settings(), "You asked for it.")
+    await client.restart("You asked for it.")
     assert isinstance((await collect(client, complete("2")))[-1], Finished)
 
 
@@ -313,16 +331,58 @@ async def test_other_settings_get_another_engine_and_the_old_one_leaves_if_alone
     for one in (client, other):
         await collect(one, complete("1"))
     assert len(place.pids()) == 1
-    await client.restart(Settings(threads=1), "threads has changed")
+    client.use(Settings(threads=1), "threads has changed")
+    await eventually(lambda: len(place.pids()) == 2)
     assert isinstance((await collect(client, complete("2")))[-1], Finished)
     assert len(place.pids()) == 2
     assert isinstance((await collect(other, complete("2")))[-1], Finished)  # the old one is there
     assert not has_ended(place.pids()[0], timeout_s=0.1)
-    await other.restart(Settings(threads=1), "threads has changed")
+    other.use(Settings(threads=1), "threads has changed")
+    await asyncio.to_thread(has_ended, place.pids()[0])
     assert isinstance((await collect(other, complete("3")))[-1], Finished)
     assert len(place.pids()) == 2
     assert has_ended(place.pids()[0])
     await other.close()
+
+
+async def test_settings_that_are_still_being_typed_start_one_engine(
+    place: StubPlace, client: EngineClient, statuses: list[EngineStatus]
+) -> None:
+    await client.start()
+    await collect(client, complete("1"))
+    for number in (1, 16, 12):
+        client.use(Settings(threads=number), "changed")
+        await asyncio.sleep(0.02)
+    await eventually(lambda: len(place.pids()) == 2)
+    assert isinstance((await collect(client, complete("2")))[-1], Finished)
+    assert "--threads 12" in " ".join(place.records("started")[-1]["arguments"])
+    client.use(Settings(threads=1), "changed")
+    client.use(Settings(threads=12), "changed back")
+    await asyncio.sleep(0.3)
+    assert len(place.pids()) == 2
+    assert [status.state for status in statuses].count("restarting") == 1
+
+
+async def test_settings_before_the_start_are_the_first_engines(
+    place: StubPlace, client: EngineClient
+) -> None:
+    client.use(Settings(threads=3), "not said")
+    await client.start()
+    assert isinstance((await collect(client, complete("1")))[-1], Finished)
+    [started] = place.records("started")
+    assert "--threads 3" in " ".join(started["arguments"])
+
+
+async def test_a_client_that_closes_while_it_restarts_stays_closed(
+    place: StubPlace, client: EngineClient
+) -> None:
+    await client.start()
+    await collect(client, complete("1"))
+    restart = asyncio.create_task(client.restart("asked"))
+    await asyncio.sleep(0)
+    await client.close()
+    await restart
+    assert isinstance((await collect(client, complete("2")))[-1], Failed)
 
 
 async def test_busy_is_said_after_a_moment_and_taken_back(

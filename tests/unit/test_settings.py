@@ -152,6 +152,11 @@ def test_unusable_file_is_a_problem(
     assert str(path) in problems[0].source
 
 
+def test_what_the_clients_library_reads_is_no_problem(tmp_path: Path) -> None:
+    table = {"trace": {"server": "verbose"}, "max_lines": 3}
+    assert load(sources(tmp_path, editor=table)) == (Settings(max_lines=3), [])
+
+
 def test_cache_variable_is_no_setting() -> None:
     assert load(Sources(environment={"SEED_LSP_CACHE": "/x"}))[1] == []
 
