@@ -5,7 +5,7 @@ Pure. Knows neither the engine nor when anything is accepted.
 
 from lsp_server.documents import LINE_BREAK
 from lsp_server.snapshot import Snapshot
-from model.format.syntax import plan_hole
+from model.format.syntax import MAX_PREFIX_CHARS, MAX_SUFFIX_CHARS, plan_hole
 
 
 def lead_in(accepted: Snapshot) -> str | None:
@@ -19,8 +19,10 @@ def lead_in(accepted: Snapshot) -> str | None:
     """
     if accepted.line_suffix.strip() or not accepted.line_prefix.strip():
         return None
-    prefix = LINE_BREAK.sub("\n", accepted.prefix)
-    suffix = LINE_BREAK.sub("\n", accepted.suffix)
+    # All that is read of it: a large file costs no more than a small one.
+    start, end = max(accepted.offset - MAX_PREFIX_CHARS, 0), accepted.offset + MAX_SUFFIX_CHARS
+    prefix = LINE_BREAK.sub("\n", accepted.text[start : accepted.offset])
+    suffix = LINE_BREAK.sub("\n", accepted.text[accepted.offset : end])
     plan = plan_hole(accepted.language, f"{prefix}\n", suffix)
     if plan.kind not in ("line", "block"):
         return None

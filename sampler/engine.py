@@ -8,6 +8,7 @@ import logging
 import time
 from collections import deque
 
+from model.format.soundness import Soundness
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
 from sampler.generation import EngineSettings, Writer
@@ -80,6 +81,7 @@ class Engine:
                     self.vocabulary.end_ids | self.vocabulary.special_ids,
                     request.plan,
                     request.max_new_tokens,
+                    _soundness(request),
                 ),
             )
         )
@@ -117,6 +119,13 @@ class Engine:
             self._tasks.remove(task)
             events = [*events, task.finish()]
         return events
+
+
+def _soundness(request: Complete) -> Soundness | None:
+    """What judges the text of a hole; answers in words and edits are not parsed in their place."""
+    if request.layout == "chat" or request.old_code:
+        return None
+    return Soundness(request.plan, request.prefix, request.suffix)
 
 
 def _sentence(error: Exception) -> str:

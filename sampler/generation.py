@@ -27,8 +27,9 @@ from sampler.lookup import lookup_draft
 from sampler.messages import Complete, Event, Mode, Stop
 from sampler.old_code import OldCode
 from sampler.output import Output
-from sampler.policy import UnmaskPolicy, num_accepted, num_matching
+from sampler.policy import UnmaskPolicy, draw, num_accepted, num_matching
 from sampler.runner import Runner
+from sampler.second_attempt import judge_again, try_another
 from sampler.task import Task
 
 
@@ -91,9 +92,19 @@ class Writer:
         fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
         length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1
         is_healing = len(fresh.tokens) <= context.num_healed
+        settled_context = context.tokens[: len(context.tokens) - context.num_healed]
+        if request.temperature > 0:
+            yield from self._draw(task, sequence, settled_context, fresh)
+            return
         while True:
             # The last fresh token is settled: it is shown before its own forward.
             events = task.push(fresh)
+            if output.retry is not None:
+                yield events
+                fresh = try_another(self.runner, task, sequence, settled_context)
+                drafts = []
+                length = len(settled_context) + output.num_tokens
+                continue
             num_slots = min(self.settings.num_positions - length, output.num_left + 1)
             if output.stop is None:
                 stop: Stop | None = "limit" if num_slots <= 0 else None
@@ -235,6 +246,32 @@ class Writer:
         drafting.learn(sizes, drafts, accepted)
         fresh = Predicted([*chain[1 : accepted + 1], following.tokens[-1]], following.probabilities)
         return fresh, self._branch(mode, judgment, Branches(sizes).branch(accepted))
+
+    def _draw(
+        self, task: Task, sequence: CachedSequence, settled_context: list[int], first: Predicted
+    ) -> Iterator[list[Event]]:
+        """A text drawn token by token. What heals the last word is no matter of chance."""
+        request, output = task.request, task.output
+        generator = torch.Generator().manual_seed(request.seed)
+        fresh = Predicted(first.tokens[:-1], first.probabilities[:-1])
+        while True:
+            events = task.push(fresh)
+            if output.retry is not None:
+                fresh = try_another(self.runner, task, sequence, settled_context)
+                yield events
+                continue
+            length = len(settled_context) + output.num_tokens
+            if output.stop is None and task.is_over_budget():
+                events += task.emit(output.finish("budget"))
+            elif output.stop is None and length >= self.settings.num_positions:
+                events += task.emit(output.finish("limit"))
+            yield events
+            logits_V = judge_again(self.runner, task, sequence, settled_context)
+            if output.required_left:
+                fresh = self._choose(logits_V, output.required_left)
+            else:
+                token, probability = draw(logits_V, request.temperature, generator)
+                fresh = Predicted([token], [probability])
 
     def _denoise(
         self, task: Task, sequence: CachedSequence, settled: int, num_slots: int

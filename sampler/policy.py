@@ -12,6 +12,9 @@ from torch import Tensor
 
 from sampler.messages import Mode
 
+MIN_SHARE = 0.1
+"""Least probability of a drawn token, as a share of the best one's."""
+
 
 @dataclass(frozen=True)
 class UnmaskPolicy:
@@ -113,3 +116,16 @@ def num_accepted(mode: Mode, drafts_L: Tensor, logits_LV: Tensor, delta: float) 
 def num_matching(drafts_L: Tensor, tokens_L: Tensor) -> int:
     """Length of the head of a draft that is the AR model's own choice: what `exact` accepts."""
     return int((drafts_L == tokens_L).long().cumprod(0).sum())
+
+
+def draw(logits_V: Tensor, temperature: float, generator: torch.Generator) -> tuple[int, float]:
+    """A token drawn at a temperature, and the probability that the model itself gives it.
+
+    Tokens less than `MIN_SHARE` times as likely as the best one are left out (min-p sampling,
+    2407.01082): small models have many that are merely not impossible.
+    """
+    probability_V = logits_V.float().softmax(dim=-1).cpu()
+    weight_V = (logits_V.float().cpu() / temperature).softmax(dim=-1)
+    weight_V = weight_V.masked_fill(probability_V < MIN_SHARE * probability_V.max(), 0.0)
+    token = int(torch.multinomial(weight_V, 1, generator=generator))
+    return token, float(probability_V[token])

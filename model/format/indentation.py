@@ -19,11 +19,18 @@ _LAST_WORDS = frozenset({"return", "raise", "break", "continue", "pass"})
 _UNITS = frozenset({"\t", "  ", "    "})
 _DEFAULT_UNITS = {"go": "\t", "javascript": "  ", "typescript": "  ", "tsx": "  "}
 _MAX_STATEMENT_LINES = 60
+_CLEAR_SHARE = 0.8
 
 
 def last_line(text: str) -> str:
     """What follows the last line break."""
     return text[max(text.rfind("\n"), text.rfind("\r")) + 1 :]
+
+
+def lines_above(before: str, count: int) -> tuple[str, ...]:
+    """The last so many lines above the one that the text ends in, blank ones left out."""
+    lines = LINE_BREAK.split(before)[:-1]
+    return tuple([line for line in lines if line.strip()][-count:])
 
 
 def following_lines(after: str) -> tuple[str, str]:
@@ -95,11 +102,24 @@ def _statement(before: str) -> str:
 
 def unit(language: str, text: str) -> str:
     """One level of indentation as the text has it, else as is usual in the language."""
-    indents = [leading(line) for line in LINE_BREAK.split(text) if line.strip()]
-    steps = [
-        below.removeprefix(above) for above, below in pairwise(indents) if below.startswith(above)
-    ]
-    steps = [step for step in steps if step in _UNITS]
+    steps = _steps(text)
     if not steps:
         return _DEFAULT_UNITS.get(language, "    ")
     return max(dict.fromkeys(steps), key=steps.count)
+
+
+def clear_unit(text: str) -> str:
+    """One level of indentation if nearly the whole text agrees about it, else nothing."""
+    steps = _steps(text)
+    most = max(dict.fromkeys(steps), key=steps.count) if steps else ""
+    is_clear = len(steps) > 1 and steps.count(most) >= _CLEAR_SHARE * len(steps)
+    return most if is_clear else ""
+
+
+def _steps(text: str) -> list[str]:
+    """What lines are indented by, compared with the line above."""
+    indents = [leading(line) for line in LINE_BREAK.split(text) if line.strip()]
+    steps = (
+        below.removeprefix(above) for above, below in pairwise(indents) if below.startswith(above)
+    )
+    return [step for step in steps if step in _UNITS]

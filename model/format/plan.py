@@ -40,3 +40,7 @@ class HolePlan:
     where only the end of the line does."""
     is_quote_ended: bool = False
     """Whether `quote_end` already stands after the cursor."""
+    lines_above: tuple[str, ...] = ()
+    """The last lines above the cursor's that are not blank, topmost first."""
+    indent_unit: str = ""
+    """What one level of indentation is in this file; empty where it is not clear."""

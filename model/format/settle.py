@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from model.format.lexer import CLOSERS, LINE_BREAK, LINE_COMMENT, Event, Frame, quote_frame, scan
 from model.format.plan import HolePlan
+from model.format.repetition import Row, find_repetition
 
 Stop = Literal["end_of_hole", "line"]
 """The syntax or the text after the cursor closes the hole · the one line is full."""
@@ -39,8 +40,8 @@ def settle(generated: str, plan: HolePlan, *, is_final: bool) -> Settlement:
     """Decide over everything that the model has produced for a hole so far.
 
     Held back is what may have to go: blanks at the end, a line that may come to repeat the next
-    one, a tail that may come to repeat the head of `line_suffix`. With `is_final` nothing is.
-    Blanks at the end stay only where they part the text from a word after the cursor.
+    one or those above, a tail that may come to repeat the head of `line_suffix`. With `is_final`
+    nothing is. Blanks at the end stay only where they part the text from a word after the cursor.
 
     Args:
         generated: all text so far, without end tokens.
@@ -63,8 +64,12 @@ def _settle_line(generated: str, plan: HolePlan, is_final: bool) -> Settlement:
         stop, line = "end_of_hole", line[: reading.cut]
 
     is_over = is_final or stop is not None
+    row = Row(0, plan.line_prefix + line, is_over)
     is_row = not plan.line_prefix.strip() and not plan.line_suffix.strip()
-    if is_row and _repeats(plan.line_prefix + line, plan, is_whole=is_over):
+    if is_row and (
+        _repeats(row.text, plan, is_whole=is_over)
+        or find_repetition(plan.lines_above[-1:], [row], is_final=is_over)
+    ):
         return Settlement("", stop is not None, stop)
     if not is_over:
         # The line may go on, or have been cut where its reading is not yet certain.
@@ -120,6 +125,7 @@ def _end_of_block(
 ) -> tuple[int, bool]:
     """How far the text may be shown, and whether that is because the hole ends there."""
     least_width = _least_width(generated, plan)
+    repetition = find_repetition(plan.lines_above, _rows(generated, plan), is_final=is_final)
     num_lines = 0
     for start, end, is_complete in _lines(generated):
         line = generated[start:end]
@@ -138,6 +144,8 @@ def _end_of_block(
             is_new = not generated[:start].strip() and _ATTRIBUTE.match(plan.next_line)
             if cut is None and not is_new and _repeats(row, plan, is_whole=is_complete or is_final):
                 return start, is_complete or is_final
+        if repetition is not None and repetition.start == start:
+            return start, repetition.is_certain
         if cut is not None:
             return cut, True
 
@@ -154,6 +162,19 @@ def _lines(text: str) -> Iterator[tuple[int, int, bool]]:
         yield start, line_break.start(), True
         start = line_break.end()
     yield start, len(text), False
+
+
+def _rows(generated: str, plan: HolePlan) -> list[Row]:
+    is_begun = bool(plan.line_prefix.strip())
+    return [
+        Row(
+            start,
+            (plan.line_prefix if start == 0 else "") + generated[start:end],
+            is_complete,
+            is_new=start > 0 or not is_begun,
+        )
+        for start, end, is_complete in _lines(generated)
+    ]
 
 
 def _least_width(generated: str, plan: HolePlan) -> int:
@@ -195,7 +216,7 @@ class _Reading:
     """What the brackets and quotes of a completion say at each of its characters."""
 
     def __init__(self, text: str, plan: HolePlan, is_final: bool) -> None:
-        quote = _quote_at_cursor(plan)
+        quote = quote_at_cursor(plan)
         frames = () if quote is None else (quote,)
         lexed = scan(text, plan.language, frames, is_final=is_final, before=plan.line_prefix)
         self.end = lexed.end
@@ -290,7 +311,8 @@ def _num_wanted_openers(plan: HolePlan) -> int:
     return max(len(strays) - len(plan.open_brackets), 0)
 
 
-def _quote_at_cursor(plan: HolePlan) -> Frame | None:
+def quote_at_cursor(plan: HolePlan) -> Frame | None:
+    """The string or comment that a completion begins in."""
     if plan.quote_end:
         return quote_frame(plan.language, plan.quote_end)
     return LINE_COMMENT if plan.kind == "comment" else None

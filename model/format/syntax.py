@@ -18,8 +18,9 @@ from model.format import indentation
 from model.format.grammars import language_of, num_errors, parse
 from model.format.lexer import BRACKETS, LINE_BREAK, Event, Frame, scan
 from model.format.plan import HoleKind, HolePlan
+from model.format.repetition import MAX_PERIOD
 
-__all__ = ["language_of", "num_syntax_errors", "parses", "plan_hole"]
+__all__ = ["language_of", "num_syntax_errors", "parses", "plan_hole", "surroundings"]
 
 MAX_PREFIX_CHARS = 10_000
 MAX_SUFFIX_CHARS = 4_000
@@ -52,6 +53,19 @@ def num_syntax_errors(language: str, text: str) -> int | None:
     return None if tree is None else num_errors(tree)
 
 
+def surroundings(
+    language: str,
+    prefix: str,
+    suffix: str,
+    *,
+    num_before: int = MAX_PREFIX_CHARS,
+    num_after: int = MAX_SUFFIX_CHARS,
+) -> tuple[str, str]:
+    """What is read of the text before and after a cursor: about so many characters."""
+    start = _window_start(language, prefix, num_before)
+    return prefix[start:], suffix[: _window_end(suffix, num_after)]
+
+
 def plan_hole(language: str, prefix: str, suffix: str, *, max_lines: int = 12) -> HolePlan:
     """Plan the hole between `prefix` and `suffix`.
 
@@ -62,7 +76,7 @@ def plan_hole(language: str, prefix: str, suffix: str, *, max_lines: int = 12) -
         max_lines: most lines of a completion; 1 allows no line break at all.
     """
     language = language_of(language)
-    before, after = prefix[_window_start(language, prefix) :], suffix[: _window_end(suffix)]
+    before, after = surroundings(language, prefix, suffix)
     line_prefix = indentation.last_line(before)
     line_suffix, next_line = indentation.following_lines(suffix[:MAX_SUFFIX_CHARS])
     place = _locate(language, before, after)
@@ -97,6 +111,8 @@ def plan_hole(language: str, prefix: str, suffix: str, *, max_lines: int = 12) -
         is_closed=place.is_closed,
         quote_end=place.quote.frame.closer if place.quote else "",
         is_quote_ended=place.is_quote_ended,
+        lines_above=indentation.lines_above(before, MAX_PERIOD),
+        indent_unit=indentation.clear_unit(before + after),
     )
 
 
@@ -295,25 +311,25 @@ def _num_faults(open_frames: Sequence[_Open], language: str, after: str, least_w
     )
 
 
-def _window_start(language: str, prefix: str) -> int:
+def _window_start(language: str, prefix: str, num_chars: int) -> int:
     """Where to begin reading: at a line on which something new begins, if there is one."""
-    start = len(prefix) - MAX_PREFIX_CHARS
+    start = len(prefix) - num_chars
     if start <= 0:
         return 0
     beginning = _STATEMENT if language == "python" else _TOP_LEVEL
-    top = beginning.search(prefix, start, len(prefix) - MAX_PREFIX_CHARS // 4)
+    top = beginning.search(prefix, start, len(prefix) - num_chars // 4)
     if top is not None:
         return top.start()
     line_break = LINE_BREAK.search(prefix, start)
     return start if line_break is None else line_break.end()
 
 
-def _window_end(suffix: str) -> int:
+def _window_end(suffix: str, num_chars: int) -> int:
     """Where to end reading: before a line on which something new begins, if there is one."""
-    if len(suffix) < MAX_SUFFIX_CHARS:
+    if len(suffix) < num_chars:
         return len(suffix)
-    starts = [top.start() for top in _TOP_LEVEL.finditer(suffix, 0, MAX_SUFFIX_CHARS)]
-    return starts[-1] if starts else MAX_SUFFIX_CHARS
+    starts = [top.start() for top in _TOP_LEVEL.finditer(suffix, 0, num_chars)]
+    return starts[-1] if starts else num_chars
 
 
 def _encode(text: str) -> bytes:

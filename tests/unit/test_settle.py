@@ -35,6 +35,8 @@ LINES = [
     Case("python", "x = █\n", "1", "1", None),
     Case("python", "x = 1  █\n", "# one\ny", "# one", "line"),
     Case("rust", "let x = █;\n", "5;\nlet y = 6;", "5", "line"),
+    # what stands above may come again if it was begun by hand
+    Case("python", "a = f(1)\na =█\ny\n", " f(1)\n", " f(1)", "line"),
     # closers that stand after the cursor are not written again
     Case("python", "foo(█)\n", "a, b)\nbar()", "a, b"),
     Case("python", "foo(█)\n", "bar(a), [b])\n", "bar(a), [b]"),
@@ -150,6 +152,13 @@ BLOCKS = [
     Case("python", "class A:\n    x = 1\n\n█\n\n    @property\n",
          "    @property\n    def g(self):\n        pass\n\n    @property\n",
          "    @property\n    def g(self):\n        pass"),
+    # … before a repetition of what stands above
+    Case("python", "a = f(1)\n█\n", "a = f(1)\nb = f(2)\n", ""),
+    Case("python", "a = f(1)\n█\ny\n", "a = f(1)\n", ""),
+    Case("python", "a = f(1)\nb = f(2)\n█\n", "a = f(1)\nb = f(2)\n", ""),
+    Case("python", "█\n", "a = f(1)\nb = f(2)\n\na = f(1)\nb = f(2)\n", "a = f(1)\nb = f(2)"),
+    Case("python", "a = f(1)\n█\n", "a = f(2)\na = f(2)\n", "a = f(2)"),
+    Case("python", "a = f(1)\nb = f(2)\n█\n", "a = f(1)\nb = f(3)\n", "a = f(1)\nb = f(3)", None),
     # … after as many lines as it may have
     Case("python", "█\n", "a\nb\nc\nd\ne\nf\ng\nh\n", "a\nb\nc\nd\ne\nf"),
     Case("text", "█\n", "a\n\n\n\n\n\ng\nh\n", "a"),
