@@ -33,6 +33,10 @@ class RewriteError(Exception):
     """There is no edit; one sentence for a person."""
 
 
+class UnchangedError(RewriteError):
+    """The answers were the old code."""
+
+
 class Engine(Protocol):
     """What a rewrite needs of an engine."""
 
@@ -109,7 +113,7 @@ async def rewrite(
             break
         best = best or rewritten
     if best is None:
-        raise RewriteError("The model found nothing to change.")
+        raise UnchangedError("The model found nothing to change.")
     if best.faults and settings.edit_faults == "refuse":
         raise RewriteError(f"The edit was not offered: {' '.join(best.faults)}")
     return Rewritten(best.new, best.faults, tuple(costs))

@@ -19,6 +19,7 @@ from pygls.uris import to_fs_path
 
 from lsp_server import (
     __version__,
+    actions,
     commands,
     completion_items,
     editor_settings,
@@ -301,6 +302,7 @@ def make_server(
     server = SeedServer(configuration, engine_command)
     commands.register(server)
     workspace_features.register(server)
+    edits = actions.register(server)
 
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
@@ -311,6 +313,7 @@ def make_server(
         server.completions.is_followed = wire.follows_updates(params.capabilities.experimental)
         window = params.capabilities.window
         server.loading.is_supported = bool(window and window.work_done_progress)
+        edits.introduce(params.capabilities)
         completion_items.register(server, params.capabilities)
 
     @server.feature(types.INITIALIZED)

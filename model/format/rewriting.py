@@ -214,7 +214,8 @@ def outline(selection: Selection, max_chars: int = CONTEXT_CHARS) -> str:
     if root is None:
         return ""
     text = selection.text
-    first = len(text[: selection.start].encode(errors="replace"))
+    begin = selection.start + len(selection.old) - len(selection.old.lstrip())
+    first = len(text[:begin].encode(errors="replace"))
     words = set(re.findall(r"\w+", selection.old))
     lines = [
         _text(text, node)

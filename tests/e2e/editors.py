@@ -62,6 +62,7 @@ class Editor(pytest_lsp.LanguageClient):
         self.section: object = None
         """What it answers to `workspace/configuration`."""
         self.registrations: list[types.Registration] = []
+        self.progress_tokens: list[types.ProgressToken] = []
         self.progress_values: list[Any] = []
 
         @self.feature(types.WORKSPACE_CONFIGURATION)
@@ -73,8 +74,8 @@ class Editor(pytest_lsp.LanguageClient):
             self.registrations += params.registrations
 
         @self.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)
-        def create_progress(_: types.WorkDoneProgressCreateParams) -> None:
-            """Any token will do."""
+        def create_progress(params: types.WorkDoneProgressCreateParams) -> None:
+            self.progress_tokens.append(params.token)
 
         @self.feature(types.PROGRESS)
         def progress(params: types.ProgressParams) -> None:

@@ -31,7 +31,6 @@ import os
 from typing import Any
 
 class Cart(Base):
-    size = 1
 
     def add(self, item, *rest, count=1, note=None, **more):
         # the total
