@@ -141,7 +141,8 @@ def _choose_runner(
     )
     try:
         runner.warm_up()
-    except Exception:  # Triton or the driver refuses: slower, but the text is the same
+        runner.prove()
+    except Exception:  # Triton, the driver or the proof refuses: slower, but the text is right
         logger.exception("no captured forwards on this GPU")
         return Runner(network)
     return runner

@@ -31,6 +31,12 @@ from sampler.runner import Runner
 GRAPH_ROWS = (1, 16, 32, 64)
 """Rows of captured forwards; a forward takes the next larger one."""
 SMALLEST_BUCKET = 256
+MOST_DISTANCE = 0.1
+"""Between hidden rows, relative; rounding in bf16 makes 0.01, a mistake makes 1."""
+
+
+class KernelError(RuntimeError):
+    """The kernels do not compute what the network does."""
 
 
 class ArenaCache(KVCache):
@@ -124,6 +130,44 @@ class GraphRunner(Runner):
             for num_rows in GRAPH_ROWS:
                 self._launch(num_rows, bucket)
             bucket *= 2
+
+    @torch.inference_mode()
+    def prove(self) -> None:
+        """Compare a forward behind a context with the network's own.
+
+        Raises:
+            KernelError: if they are further apart than rounding explains.
+        """
+        num_context, chain, sizes = 24, [3, 4, 5], (2, 0, 3)
+        generator = torch.Generator().manual_seed(0)
+        ids_T = torch.randint(
+            0, self._network.config.vocab_size, (num_context,), generator=generator
+        )
+        sequence = CachedSequence(self.allocate(num_context + GRAPH_ROWS[-1]))
+        self.advance(sequence, ids_T.tolist())
+        sequence.extend(ids_T.tolist())
+        self.advance(sequence, chain, sizes)
+        ids_BT = torch.tensor([[*chain, *[self._network.config.mask_id] * sum(sizes)]])
+        num_rows = ids_BT.shape[1]
+        found_RD = self._buffers[16].hidden_RD[:num_rows].double()
+        cache = KVCache.allocate(
+            self._network.config,
+            num_context + num_rows,
+            dtype=self._rows.embedding_VD.dtype,
+            device=self._on_gpu,
+        )
+        self._network.hidden(ids_T[None].to(self._on_gpu), cache=cache)
+        ids_BT = ids_BT.to(self._on_gpu)
+        expected_RD = self._network.hidden(
+            ids_BT,
+            cache=cache,
+            start=num_context,
+            attention=Branches(sizes),
+            gate_BT=ids_BT == self._network.config.mask_id,
+        )[0].double()
+        distance = float((found_RD - expected_RD).norm() / expected_RD.norm())
+        if not distance < MOST_DISTANCE:
+            raise KernelError(f"the GPU kernels are {distance:.3f} away from the network")
 
     def allocate(self, num_positions: int) -> KVCache | NativeCache:
         """One sequence of the arena."""

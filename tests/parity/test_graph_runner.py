@@ -1,6 +1,7 @@
 """The engine on the GPU's forwards, eagerly on a CPU, against the engine on the plain network."""
 
 import gc
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from tests.interpreter import DEVICE
 
 pytest.importorskip("triton")
-from sampler.cuda.runner import GRAPH_ROWS, GraphRunner
+from sampler.cuda.kernel_set import TWINS
+from sampler.cuda.runner import GRAPH_ROWS, GraphRunner, KernelError
 from sampler.drafting import CUDA_COSTS
 from sampler.engine import Engine
 from sampler.generation import EngineSettings
@@ -100,3 +102,14 @@ def test_all_forwards_can_be_captured_ahead():
     runner.warm_up()
     assert runner.num_forwards == 0
     assert len(runner._graphs) in (0, 2 * len(GRAPH_ROWS))  # a CPU captures nothing
+
+
+def test_kernels_prove_themselves_before_they_are_used():
+    GraphRunner(NETWORK, num_sequences=1, num_positions=300).prove()
+
+    def wrong(queries, *rest):
+        return 2.0 * TWINS.attention(queries, *rest)
+
+    kernels = replace(TWINS, attention=wrong)
+    with pytest.raises(KernelError, match="away from the network"):
+        GraphRunner(NETWORK, num_sequences=1, num_positions=300, kernels=kernels).prove()
