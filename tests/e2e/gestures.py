@@ -26,6 +26,13 @@ class Jump:
 
 
 @dataclass(frozen=True)
+class Wander:
+    """Put the cursor anywhere, for example at 0.5 into the middle."""
+
+    share: float
+
+
+@dataclass(frozen=True)
 class Replace:
     """Select the first occurrence of `old` and type `new` over it."""
 
@@ -86,7 +93,20 @@ class Think:
     seconds: float = 1.0
 
 
-Gesture = Write | Jump | Replace | Edit | Accept | Taste | Backspace | Undo | Dismiss | Ask | Think
+Gesture = (
+    Write
+    | Jump
+    | Wander
+    | Replace
+    | Edit
+    | Accept
+    | Taste
+    | Backspace
+    | Undo
+    | Dismiss
+    | Ask
+    | Think
+)
 
 
 class Hands:

@@ -76,10 +76,9 @@ def find_repetition(line_prefix: str, inserted: str, suffix: str) -> str | None:
     typed = re.search(r"\w{3,}$", line_prefix)
     if typed and re.match(re.escape(typed.group()) + r"\b", inserted):
         return "repeats the word that was typed"
-    if inserted.strip() and line_prefix.strip() and len(line_prefix.strip()) >= 6:
-        first_line = LINE_BREAK.split(inserted.strip(), maxsplit=1)[0]
-        if first_line.startswith(line_prefix.strip()):
-            return "repeats the line that was typed"
+    first_line = LINE_BREAK.split(inserted, maxsplit=1)[0].strip()
+    if len(line_prefix.strip()) >= 6 and first_line.startswith(line_prefix.strip()):
+        return "repeats the line that was typed"
     line_suffix, *following = LINE_BREAK.split(suffix, maxsplit=40)
     rest = line_suffix.strip()
     if len(rest) >= 4 and inserted.rstrip().endswith(rest):

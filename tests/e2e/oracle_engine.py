@@ -34,7 +34,7 @@ class Oracle(Stub):
             return Answer(delays_ms=delays_ms, failure="This one fails.")
         text = self._continuation(prefix, suffix, dice.randint(1, 3))
         if not text or dice.random() < 1 / 6:
-            text = "unlikely(thing)"
+            text = f"unlikely_{dice.randint(10, 99)}(thing)"
         cuts = sorted(dice.sample(range(len(text)), min(len(text) - 1, 3)))
         pairs = zip([0, *cuts], [*cuts, len(text)], strict=True)
         return Answer([text[start:end] for start, end in pairs if start < end], delays_ms)

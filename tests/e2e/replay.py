@@ -26,6 +26,7 @@ from tests.e2e.gestures import (
     Taste,
     Think,
     Undo,
+    Wander,
     Write,
 )
 from tests.e2e.keys import PAIRS, first_word, key_of, progress
@@ -152,6 +153,10 @@ class Window:
                 offset = self.buffer.text.index(anchor)
                 await self._key()
                 self._move(offset if is_before else offset + len(anchor))
+            case Wander(share):
+                offset = int(share * len(self.buffer.text))
+                await self._key()
+                self._move(offset - self.buffer.text[:offset].endswith("\r"))
             case Replace(old, new):
                 start = self.buffer.text.index(old)
                 await self._key()
@@ -257,7 +262,7 @@ class Window:
                 closers = PAIRS[unit] + closers
             else:
                 self._change([(cursor, cursor, unit)])
-        assert self.buffer.text == before + wanted + after, (self.buffer.text, closers)
+        assert self.buffer.text == before + wanted + closers + after
 
     def _is_closed_for_us(self, key: str) -> bool:
         follows = self.buffer.suffix[:1]

@@ -4,7 +4,10 @@
 way; `SESSION` has about 1,000 keystrokes if nothing is accepted.
 """
 
+import random
+
 from tests.e2e.gestures import (
+    Accept,
     Ask,
     Backspace,
     Dismiss,
@@ -13,6 +16,8 @@ from tests.e2e.gestures import (
     Replace,
     Taste,
     Think,
+    Undo,
+    Wander,
     Write,
 )
 
@@ -162,3 +167,22 @@ END = (
 
 SHORT_SESSION = SESSION[:10]
 """About 90 keystrokes, for engines that take their time."""
+
+
+def random_session(seed: int, num_gestures: int) -> list[Gesture]:
+    """Anything that a person can do, in any order; what is written is taken from `END`."""
+    dice = random.Random(seed)
+
+    def snippet() -> str:
+        start = dice.randrange(len(END))
+        return END[start : start + dice.randint(1, 12)]
+
+    def gesture() -> Gesture:
+        kinds: list[Gesture] = [
+            *(Write(snippet()), Write(snippet()), Write("\n" + snippet())),
+            *(Wander(dice.random()), Backspace(dice.randint(1, 5)), Undo(), Think(dice.random())),
+            *(Accept(), Accept("word"), Taste(), Taste("word"), Dismiss(), Ask()),
+        ]
+        return dice.choice(kinds)
+
+    return [gesture() for _ in range(num_gestures)]
