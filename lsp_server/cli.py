@@ -187,10 +187,43 @@ def serve_http(
     try:
         settings = _checked_settings(options)
         _fetch_weights(settings)
-        sys.stderr.write(f"listening on http://{host}:{port}, stop with Ctrl-C\n")
         return http_front.serve(settings, host, port, api_key)
     except ValueError as error:
         return _fail(str(error), EXIT_BAD_INPUT)
+
+
+@app.command
+def edit(
+    target: Annotated[
+        str, Parameter(help="FILE:START-END, a FILE or a pattern such as 'src/**/*.py'")
+    ],
+    instruction: Annotated[str, Parameter(help="what is to be done, in words")] = "",
+    /,
+    *,
+    options: Options = NO_OPTIONS,
+    action: Annotated[
+        str | None, Parameter(help="what editors offer: docstring, types, simplify, …")
+    ] = None,
+    diff: Annotated[bool, Parameter(help="show what would change (default)", negative="")] = False,
+    write: Annotated[bool, Parameter(help="change the files", negative="")] = False,
+) -> int:
+    """Rewrite lines of a file, or every function of many; nothing is written without --write."""
+    from lsp_server import edit_command
+    from lsp_server.edit_view import EditView
+
+    try:
+        wish = edit_command.parse_wish(instruction, action)
+        targets = edit_command.find_targets(target)
+        settings = _checked_settings(options)
+        limit = settings.max_file_bytes
+        sources = [(it, edit_command.read_source(it.path, limit)) for it in targets]
+        _fetch_weights(settings)
+        with EditView(shows_diff=diff or not write) as view:
+            edits = edit_command.run_edit(sources, wish, settings, view, is_written=write)
+    except ValueError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    view.show_summary(edits, is_written=write)
+    return EXIT_FAILED if any(it.num_failed for it in edits) else 0
 
 
 @app.command

@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import socket
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -238,6 +239,7 @@ def serve(settings: Settings, host: str, port: int, api_key: str | None) -> int:
     if not _is_local(host) and api_key is None:
         raise HttpError(f"{host} can be reached by others: set an API key, or listen on 127.0.0.1")
     with _listen(host, port) as listener:
+        sys.stderr.write(f"listening on http://{host}:{port}, stop with Ctrl-C\n")
         app = make_app(settings, host=host, api_key=api_key)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
         uvicorn.Server(config).run(sockets=[listener])
@@ -253,7 +255,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
         raise HttpError(f"{host}:{port} cannot be used: {reason}; try another --port") from error
     return listener
 
