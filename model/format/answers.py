@@ -107,7 +107,9 @@ def _taken_whole(selection: Selection, answer: str, old_root: Node, new_root: No
         answer = _joined(answer, kept, selection)
     elif imports:
         answer = _without_nodes(answer, new_root)
-    return Taken(answer, tuple(_missing_imports(selection, answer, imports)))
+    # Old code keeps some margin where its lines agree on none, as in a mixture of tabs and blanks.
+    code = textwrap.indent(answer, leading(selection.code))
+    return Taken(code, tuple(_missing_imports(selection, answer, imports)))
 
 
 def _definition_in(answer: str, root: Node, name: str, selection: Selection) -> str | None:

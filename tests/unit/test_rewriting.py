@@ -105,6 +105,13 @@ def test_a_body_is_filled_below_the_old_signature() -> None:
     )
 
 
+def test_mixed_indentation_is_mended_not_lost() -> None:
+    old = f"class C:\n    {CURSOR}def f(self):\n\t\treturn 1\n"
+    selection = selected(old)
+    answer = take(ACTIONS[0], selection, "def f(self):\n    return 2\n").code
+    assert selection.fit(answer) == "    def f(self):\n        return 2"
+
+
 @pytest.mark.parametrize(
     ("old", "answer", "expected"),
     [
