@@ -198,7 +198,8 @@ def run(server: Server, engine: "Engine", tuner: "Tuner", idle_exit_s: float) ->
         if wait and pause_s is not None:  # nothing came in, and the engine has no work
             events = tuner.step()
         else:
-            tuner.note_work()
+            if engine.has_work:
+                tuner.note_work()
             events = engine.step()
         server.step_started = None
         _deliver(server, events)

@@ -176,9 +176,15 @@ async def test_an_idle_engine_measures_by_itself(place: Place, tmp_path: Path) -
     done = place.run("complete", f"{tmp_path / 'a.py'}:1:5", "--json")
     assert done.returncode == 0, done.stderr
     assert place.kept() == []
-    await eventually(place.kept, 60)
     (path,) = place.sockets()
     with Client(path) as client:
+
+        def is_kept() -> bool:
+            client.send(Tune("0", is_question=True))  # a question is no use of the engine
+            client.receive()
+            return bool(place.kept())
+
+        await eventually(is_kept, 60)
         client.send(Tune("1", is_question=True))
         event = client.receive()
         assert isinstance(event, Tuned)
