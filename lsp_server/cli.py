@@ -56,12 +56,16 @@ class Options:
     offline: Annotated[bool | None, Parameter(help="never use the network", negative="")] = None
     log_level: Annotated[str | None, Parameter(help="debug, info, warning or error")] = None
     log_file: Annotated[str | None, Parameter(help="file that receives the log")] = None
+    set: Annotated[tuple[str, ...], Parameter(help="KEY=VALUE of any other setting")] = ()
     config: Annotated[Path | None, Parameter(help="read instead of the user's file")] = None
 
     def sources(self, project_folder: Path | None = None) -> Sources:
         """Where the settings of this run come from."""
         given = {key: value for key, value in asdict(self).items() if value is not None}
         config_file = given.pop("config", None)
+        for assignment in given.pop("set"):
+            key, _, value = assignment.partition("=")
+            given.setdefault(key, value)
         return Sources(command_line=given, project_folder=project_folder, config_file=config_file)
 
 

@@ -158,6 +158,16 @@ def test_stats_are_told_and_reset(tmp_path: Path) -> None:
     assert "Nothing has been counted" in seed_lsp("stats", "--reset", **state).stdout
 
 
+def test_any_setting_can_be_set_on_the_command_line() -> None:
+    arguments = ("--set", "first_paint_ms=100", "--set", "completion-items=true")
+    record = json.loads(seed_lsp("config", "show", "--json", *arguments).stdout)
+    for key, value in (("first_paint_ms", 100), ("completion_items", True)):
+        assert record["settings"][key] == {"value": value, "source": "command line"}
+    assert record["problems"] == []
+    assert_refused(seed_lsp("fetch", "--set", "first_pain_ms=1"), "did you mean 'first_paint_ms'")
+    assert_refused(seed_lsp("fetch", "--set", "nonsense"), "unknown setting 'nonsense'")
+
+
 def test_parse_location_keeps_colons_of_the_path() -> None:
     assert parse_location("a:b/c.py:3:9") == Location(Path("a:b/c.py"), 3, 9)
 
