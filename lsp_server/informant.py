@@ -26,6 +26,7 @@ from lsp_server.related import (
     keep_order,
     symbol_pieces,
     window_pieces,
+    without_loose_ends,
 )
 from lsp_server.settings import Settings
 from lsp_server.symbols import definitions, imports
@@ -241,7 +242,8 @@ class Informant:
         pieces = []
         for hunk in hunks:
             lines = texts.get(hunk.uri, "").split("\n")
-            text = "\n".join(lines[max(hunk.first - 1, 0) : hunk.last + 2]).strip("\n")
+            text = "\n".join(lines[max(hunk.first - 1, 0) : hunk.last + 2])
+            text = without_loose_ends(text).strip("\n")
             if text.strip() and not query.has(text):
                 pieces.append(Piece("edits", self._name(hunk.uri), text))
         return pieces

@@ -27,6 +27,11 @@ _MIN_SHARED = 2
 MIN_SIMILARITY = 0.12
 _MENTIONED_NEARBY = 3.0
 _IDENTIFIER = re.compile(r"[^\W\d]\w{2,}")
+_UNFINISHED = re.compile(
+    r"\S[ \t]+$|(?:^|[^\w.])(?:return|import|from|and|or|not|in|is|=)$|[\w)\]]\.$"
+)
+"""A line that ends in a blank, or in a word that must go on."""
+_OPENING = re.compile(r"[:({\[,\\]\s*$|^\s*(?:@|else\b|try\b)")
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -87,6 +92,17 @@ class Module:
 def identifiers(text: str) -> frozenset[str]:
     """The names in a text that say something: three characters or more, no keywords."""
     return frozenset(_IDENTIFIER.findall(text)) - _COMMON
+
+
+def without_loose_ends(text: str) -> str:
+    """`text` without lines that somebody is in the middle of, and without an end that opens more.
+
+    A passage that breaks off teaches the model to break off at the cursor, too.
+    """
+    lines = [line for line in text.split("\n") if not _UNFINISHED.search(line)]
+    while lines and (not lines[-1].strip() or _OPENING.search(lines[-1])):
+        lines.pop()
+    return "\n".join(lines)
 
 
 def symbol_pieces(query: Query, modules: Sequence[Module], max_chars: int) -> list[Piece]:
@@ -200,4 +216,5 @@ def _windows(text: str) -> tuple[str, ...]:
     lines = text.split("\n")
     starts = range(0, max(len(lines) - WINDOW_LINES + _STRIDE, 1), _STRIDE)
     windows = ("\n".join(lines[start : start + WINDOW_LINES]) for start in starts[:_MAX_WINDOWS])
-    return tuple(window.strip("\n") for window in windows if window.strip())
+    finished = (without_loose_ends(window).strip("\n") for window in windows)
+    return tuple(window for window in finished if window)

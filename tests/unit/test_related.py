@@ -12,6 +12,7 @@ from lsp_server.related import (
     keep_order,
     symbol_pieces,
     window_pieces,
+    without_loose_ends,
 )
 from lsp_server.symbols import Definition
 
@@ -70,6 +71,22 @@ def test_the_window_that_shares_rare_names_wins() -> None:
     assert piece.path == "billing.py"
     assert "Invoice(customer, lines, due_date)" in piece.text
     assert piece.source == "related"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("def add(first, second):\n    return ", ""),
+        ("x = 1\ndef add(first, second):\n    return\n", "x = 1"),
+        ("x = 1\ny = \nz = 3", "x = 1\nz = 3"),
+        ("x = f(\n    1,\n", ""),
+        ("if (a) {\n  b();\n}\n", "if (a) {\n  b();\n}"),
+        ("text = value.\nother = 2", "other = 2"),
+        ("x = 1\n@property\n", "x = 1"),
+    ],
+)
+def test_loose_ends_are_cut_off(text: str, kept: str) -> None:
+    assert without_loose_ends(text) == kept
 
 
 def test_nothing_related_is_nothing() -> None:
