@@ -9,6 +9,7 @@ Shape suffixes: B batch (1), R rows of the graph, V vocabulary.
 """
 
 import functools
+import gc
 import weakref
 
 import torch
@@ -172,6 +173,8 @@ class GraphRunner(Runner):
     def allocate(self, num_positions: int) -> KVCache | NativeCache:
         """One sequence of the arena."""
         assert num_positions <= self.arena.num_positions, "a sequence is longer than the arena's"
+        if not self._free:
+            gc.collect()  # one may wait for that, where an error had hold of it
         assert self._free, "all sequences of the arena are in use"
         index = self._free.pop()
         views = self.arena.sequence(index)

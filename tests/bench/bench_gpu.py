@@ -5,8 +5,8 @@
 Weights are random, of the 0.5B shape: speed does not depend on them. Acceptance does, so loops are
 measured by steps, and tokens per second are computed for a number of accepted drafts that is given,
 not measured (`is_simulated`). With `--weights` it is measured, too, on completions of this
-repository's own files. Every record is one JSON line, printed and in DIR/bench_gpu.jsonl; the last one
-sums up. docs/gpu.md has the call for a lent GPU.
+repository's own files. Every record is one JSON line, printed and in DIR/bench_gpu.jsonl; the last
+one sums up. docs/gpu.md has the call for a lent GPU.
 """
 
 import argparse
@@ -37,6 +37,7 @@ LAYOUTS = {
     "30 rows": (5,) * 5,
     "64 rows": (7,) * 8,
 }
+FAST_STEPS = (1, 2, 4)
 ACCEPTED = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 COMPLETION = 32
 TYPED = 4
@@ -63,7 +64,7 @@ class Bench(KernelBench):
         )
 
     def forwards(self, loops: dict[str, DeviceLoop]) -> dict[str, float]:
-        """Steps by layout and context; a denoising step of 16 rows as the target names it."""
+        """Steps by layout and context."""
         found: dict[str, float] = {}
         for context in self.options.contexts:
             for name, loop in loops.items():
@@ -79,20 +80,33 @@ class Bench(KernelBench):
                     ms=round(found[f"{name} {context}"], 4),
                     is_target=name == "16 rows" and context == 1024,
                 )
-            loop = loops["16 rows"]
-            fast = self.step(loop, "fast", context)
-            num_forwards = loop.settings.max_steps + 1
-            self.tell(
-                "step",
-                mode="fast",
-                rows=loop.settings.block_size,
-                context=context,
-                ms=round(fast, 4),
-                denoising_steps=loop.settings.max_steps,
-                ms_per_forward=round(fast / num_forwards, 4),
-                is_target=context == 1024,
-            )
-            found[f"fast {context}"] = fast
+        return found
+
+    def fast(self, loops: dict[int, DeviceLoop]) -> dict[str, float]:
+        """Mode `fast` by denoising steps; it accepts all it drafts, so nothing is simulated."""
+        found: dict[str, float] = {}
+        for context in self.options.contexts:
+            for num_steps, loop in loops.items():
+                ms = self.step(loop, "fast", context)
+                block_size = loop.settings.block_size
+                self.completion(loop, "fast", context, COMPLETION)  # captures
+                whole_ms = statistics.median(
+                    self.completion(loop, "fast", context, COMPLETION, COMPLETION)
+                    for _ in range(self.options.repeats)
+                )
+                self.tell(
+                    "fast",
+                    rows=block_size,
+                    denoising_steps=num_steps,
+                    context=context,
+                    ms=round(ms, 4),
+                    ms_per_forward=round(ms / (num_steps + 1), 4),
+                    tokens_per_s=round(block_size / ms * 1e3),
+                    completion_tokens=COMPLETION,
+                    completion_p50_ms=round(whole_ms, 3),
+                    is_target=context == 1024,
+                )
+                found[f"{num_steps} steps {context}"] = ms
         return found
 
     def step(self, loop: DeviceLoop, kind: str, context: int) -> float:
@@ -165,13 +179,21 @@ class Bench(KernelBench):
             best[key] = min(best.get(key, ms), ms)
         return best
 
-    def completion(self, loop: DeviceLoop, mode: str, context: int, num_steps: int) -> float:
+    def completion(
+        self,
+        loop: DeviceLoop,
+        mode: str,
+        context: int,
+        num_steps: int,
+        max_new_tokens: int | None = None,
+    ) -> float:
         """Milliseconds from a few typed tokens to the report of the last step."""
+        limit = max_new_tokens or loop.room(context)
         if self.is_cuda:
             torch.cuda.synchronize()
         started = time.perf_counter()
         loop.prefill(0, context - TYPED, [3] * TYPED)
-        for index, _ in enumerate(loop.generate(mode, 0, context, 5, loop.room(context))):
+        for index, _ in enumerate(loop.generate(mode, 0, context, 5, limit)):
             if index + 1 == num_steps:
                 break
         return 1000 * (time.perf_counter() - started)
@@ -266,11 +288,21 @@ def main() -> None:
         )
         for name in {"1 row", "16 rows", *options.layouts}
     }
+    fast_loops = {
+        num_steps: DeviceLoop(
+            model,
+            num_sequences=1,
+            num_positions=num_positions,
+            settings=LoopSettings(max_steps=num_steps),
+        )
+        for num_steps in FAST_STEPS
+    }
     with torch.no_grad():
-        for loop in loops.values():
+        for loop in (*loops.values(), *fast_loops.values()):
             loop.arena.keys_QNGSK.normal_()
             loop.arena.values_QNGSK.normal_()
         steps = bench.forwards(loops)
+        fast = bench.fast(fast_loops)
         context = 1024 if 1024 in options.contexts else options.contexts[0]
         bench.host(loops["16 rows"], context)
         best = bench.loops(loops, context)
@@ -284,6 +316,7 @@ def main() -> None:
         copy_gbytes_per_s=round(bench.copy_rate / 1e9),
         context=context,
         step_ms={name: round(ms, 4) for name, ms in steps.items()},
+        fast_ms={name: round(ms, 4) for name, ms in fast.items()},
         completion={name: round(ms, 3) for name, ms in best.items()},
         seconds=round(time.perf_counter() - bench.started),
     )
