@@ -166,7 +166,32 @@ END = (
 )
 
 SHORT_SESSION = SESSION[:10]
-"""About 90 keystrokes, for engines that take their time."""
+"""About 100 keystrokes."""
+
+PATIENT_SESSION: tuple[Gesture, ...] = (
+    Jump('"""What all of it costs."""'),
+    Write("\n        return self."),
+    Ask(),
+    Accept("word"),
+    Ask(),
+    Accept(),
+    Jump('"""What everything costs."""'),
+    Write("\n        return sum("),
+    Ask(),
+    Taste(),
+    Write("item.total for"),
+    Ask(),
+    Accept(),
+    Jump("lines = [shopping_list.title, "),
+    Ask(),
+    Dismiss(),
+    Jump('if there is one."""'),
+    Write("\n        if not self.items:\n            "),
+    Ask(),
+    Accept(),
+    Think(1.0),
+)
+"""Waits for every answer that matters, however slow the machine is."""
 
 
 def random_session(seed: int, num_gestures: int) -> list[Gesture]:

@@ -17,7 +17,7 @@ from tests.e2e.gestures import Accept, Ask, Edit, Think, Write
 from tests.e2e.profiles import NEOVIM, PROFILES, VS_CODE, Profile
 from tests.e2e.replay import INLINE_COMPLETION, Window, open_window
 from tests.e2e.servers import oracle_command, server_command
-from tests.e2e.sessions import END, SESSION, SHORT_SESSION, START, random_session
+from tests.e2e.sessions import END, PATIENT_SESSION, SESSION, SHORT_SESSION, START, random_session
 from tests.engines import StubPlace, eventually
 
 PARTS = VS_CODE, NEOVIM  # one position encoding each
@@ -207,12 +207,14 @@ async def test_a_session_with_the_real_weights(
     place: StubPlace, weights_path: Path, profile: Profile
 ) -> None:
     engine = [sys.executable, "-I", "-m", "sampler.serve", "--idle-exit", "5"]
-    command = server_command(engine, model=str(weights_path), offline=True)
+    command = server_command(engine, model=str(weights_path), offline=True, tune="off")
     client = await Client.start(command, place.environment)
     window = await open_window(client, profile, START, scale=0.5)
     await eventually(lambda: client.is_ready, timeout_s=120)
-    await window.play(SHORT_SESSION)
-    await client.leave()
+    await window.play(PATIENT_SESSION)
+    await client.leave(timeout_s=60)
     print(window.counts, [sample.from_keystroke_ms for sample in window.samples])
     assert client.problems == []
-    assert window.counts.shown >= 3
+    assert window.counts.shown >= 4
+    assert window.counts.accepted >= 3
+    assert "self.price" in window.buffer.text
