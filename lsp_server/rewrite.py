@@ -8,17 +8,18 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from lsp_server.engine_client import EngineEvent
 from lsp_server.settings import Settings
-from model.format.answers import take
+from model.format.answers import sufficient, take
 from model.format.edit_checks import faults, parses_no_worse
 from model.format.plan import HolePlan
 from model.format.prompt import FENCE
 from model.format.rewriting import FIX, REWRITE, Action, question_for
 from model.format.selection import Selection
-from sampler.messages import BlockCommitted, Complete, Failed, Finished, Stats
+from sampler.messages import Complete, Failed, Finished, Stats
 
 MAX_CODE_CHARS = 5_000
 """Of a selection: it and the answer have to fit into the engine's window together."""
@@ -95,11 +96,13 @@ async def rewrite(
     for attempt in range(len(wish.action.wordings)):
         question = question_for(wish.action, selection, detail=wish.detail, attempt=attempt)
         request = _request(question, selection, settings, document)
-        finished = await _answer(engine, request, on_progress)
-        costs.append(finished.stats)
-        if finished.stop in ("limit", "budget"):
+        answer = await _answer(
+            engine, request, on_progress, partial(sufficient, wish.action, selection)
+        )
+        costs.append(answer.stats)
+        if answer.is_cut_off:
             raise RewriteError("The answer was cut off because it is too long: select less.")
-        taken = take(wish.action, selection, finished.text)
+        taken = take(wish.action, selection, answer.text)
         if not taken.code.strip():
             continue
         new = selection.fit(taken.code)
@@ -148,15 +151,30 @@ def _request(question: str, selection: Selection, settings: Settings, document: 
     )
 
 
-async def _answer(engine: Engine, request: Complete, on_progress: Progress) -> Finished:
-    num_chars = 0
+@dataclass(frozen=True)
+class _Answer:
+    text: str
+    is_cut_off: bool
+    stats: Stats
+    """Empty if the rest of the answer was not waited for."""
+
+
+async def _answer(
+    engine: Engine,
+    request: Complete,
+    on_progress: Progress,
+    is_enough: Callable[[str], str | None],
+) -> _Answer:
+    text = ""
     async with aclosing(engine.complete(request)) as events:
         async for event in events:
-            if isinstance(event, BlockCommitted):
-                num_chars += len(event.text)
-                on_progress(min(num_chars / len(request.old_code), 1.0))
-            elif isinstance(event, Failed):
+            if isinstance(event, Failed):
                 raise RewriteError(event.message)
-            else:
-                return event
+            if isinstance(event, Finished):
+                return _Answer(event.text, event.stop in ("limit", "budget"), event.stats)
+            text += event.text
+            on_progress(min(len(text) / len(request.old_code), 1.0))
+            enough = is_enough(text)
+            if enough is not None:
+                return _Answer(enough, False, Stats())
     raise RewriteError("The engine gave no answer.")

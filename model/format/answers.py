@@ -7,14 +7,14 @@ model nor the file on disk.
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tree_sitter import Node
 
 from model.format.definitions import Definition, definitions, parameters
 from model.format.indentation import leading
-from model.format.rewriting import Action
+from model.format.rewriting import Action, Part
 from model.format.selection import Selection, char_offset, tree_root
 
 MAX_DOCSTRING_COLUMNS = 99
@@ -36,6 +36,15 @@ _TYPING_WORDS = frozenset(
         *("MutableSequence", "Generator", "AsyncIterator", "Awaitable", "Hashable", "Union"),
     }
 )
+
+
+_HEAD = r"(?m:^)(?P<line>[ \t]*(?:async )?(?:def|class) (?P<name>\w+)[^\n]*(?:\n[^\n]*)*?:[ \t]*\n)"
+_DOCSTRING = r"\s*[rR]?(?P<quote>\"{3}|'{3})\s*\S(?:(?!(?P=quote)).)*?(?P<end>\n\s*\n|(?P=quote))"
+_SUFFICIENT: Mapping[Part, re.Pattern[str]] = {
+    "signature": re.compile(_HEAD),
+    "docstring": re.compile(_HEAD + _DOCSTRING, re.DOTALL),
+}
+"""Up to where an answer holds what is used of it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,27 @@ def take(action: Action, selection: Selection, answer: str) -> Taken:
     if action.part == "body":
         needs.update(_missing_imports(selection, code, _imports(answer, new_root)))
     return Taken(code, tuple(sorted(needs)))
+
+
+def sufficient(action: Action, selection: Selection, answer: str) -> str | None:
+    """An unfinished answer, closed, if it holds all that `take` will use; None if it does not yet.
+
+    So a model need not write a long body again of which nothing is used.
+    """
+    pattern = _SUFFICIENT.get(action.part)
+    root = tree_root(selection.language, selection.code)
+    if pattern is None or root is None or selection.language != "python":
+        return None
+    names = [it.name for it in definitions(root)]
+    found = pattern.search(answer)
+    if len(names) != 1 or found is None or found["name"] != names[0]:
+        return None
+    indent = leading(found["line"]) + "    "
+    if action.part == "signature":
+        rest = f"{indent}pass"
+    else:
+        rest = "" if found["end"] == found["quote"] else f"{indent}{found['quote']}"
+    return f"{answer[: found.end()]}{rest}\n"
 
 
 def _taken_whole(selection: Selection, answer: str, old_root: Node, new_root: Node) -> Taken:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.format.answers import take
+from model.format.answers import sufficient, take
 from model.format.edit_checks import faults
 from model.format.rewriting import ACTIONS, action_named, is_offered, outline, question_for
 from model.format.selection import Selection, select
@@ -88,6 +88,36 @@ def test_a_docstring_is_all_that_is_added() -> None:
     long = taken("docstring", "def f():\n    return 1\n", f'def f():\n    """{"word " * 40}"""\n')
     assert max(map(len, long.splitlines())) < 100
     assert long.endswith('word.\n    """\n    return 1\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "expected"),
+    [
+        ("types", "import os\n\ndef f(a: int) -> str:\n    retu", "def f(a: int) -> str:\n    1\n"),
+        ("types", "def f(\n    a: int,\n) -> str", None),
+        ("docstring", 'def f(a):\n    """Give it.', None),
+        ("docstring", 'def f(a):\n    """Give it."""\n', 'def f(a):\n    """Give it."""\n    1\n'),
+        (
+            "docstring",
+            'def f(a):\n    """\n    Give it.\n\n    Args',
+            'def f(a):\n    """Give it."""\n    1\n',
+        ),
+        ("simplify", "def f(a):\n    return 2\n", None),
+    ],
+)
+def test_an_answer_need_not_be_finished(name: str, answer: str, expected: str | None) -> None:
+    action, selection = action_named(name), selected("def f(a):\n    1\n")
+    assert action is not None
+    lengths = [i for i in range(len(answer) + 1) if sufficient(action, selection, answer[:i])]
+    if expected is None:
+        assert lengths == []
+    else:
+        for length in lengths:
+            enough = sufficient(action, selection, answer[:length])
+            assert enough is not None
+            assert take(action, selection, enough).code == expected
+    assert not lengths or lengths == [*range(lengths[0], len(answer) + 1)]
+    assert sufficient(action, selected("def g(a):\n    1\n"), answer) is None
 
 
 def test_a_body_is_filled_below_the_old_signature() -> None:

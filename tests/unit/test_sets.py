@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from training.evaluation.evaluate import request_for
 from training.evaluation.sets import SETS, SetAbsentError, SetError, load_set, sample
 from training.evaluation.tasks import Task
 
@@ -192,6 +193,14 @@ def test_questions_tell_what_is_asked_but_no_answer(tmp_path: Path) -> None:
     assert tasks["editeval"].prefix == (
         "Let it return two.\n\n```python\n    def number(self):\n        return 1\n```"
     )
+
+
+def test_the_code_to_change_is_known_so_that_drafts_can_be_copied_from_it(tmp_path: Path) -> None:
+    fix, edit = load("humanevalfix", FIX, tmp_path), load("editeval", IN_CLASS, tmp_path)
+    assert fix.old_code == FIX["declaration"] + FIX["buggy_solution"]
+    assert edit.old_code == "    def number(self):\n        return 1\n"
+    assert request_for(edit, "exact", "spm").old_code == edit.old_code
+    assert load("mbpp", MBPP, tmp_path).old_code == ""
 
 
 def test_mbpp_sets_up_what_the_answer_defines(tmp_path: Path) -> None:

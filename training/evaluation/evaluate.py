@@ -136,6 +136,7 @@ def request_for(task: Task, mode: Mode, layout: str) -> Complete:
         mode=mode,
         layout=layout,
         max_new_tokens=task.max_new_tokens,
+        old_code=task.old_code,
     )
 
 

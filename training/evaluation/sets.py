@@ -188,6 +188,7 @@ def _humanevalfix(record: Mapping[str, Any]) -> Task:
         task_id=_text(record, "task_id"),
         kind="answer",
         prefix=f"{buggy}\n{test}\n\nFix bugs in {name}.",
+        old_code=buggy,
         max_new_tokens=_LONG,
         program=(head, f"\n\n{test}\n"),  # which itself calls `check`
     )
@@ -201,6 +202,7 @@ def _editeval(record: Mapping[str, Any]) -> Task:
         task_id=_text(record, "task_id"),
         kind="answer",
         prefix=f"{_text(record, 'instruction').strip()}\n\n```python\n{code}\n```",
+        old_code=f"{code}\n",
         max_new_tokens=_LONG,
         program=(head, f"{tail}\n\n{_text(record, 'test')}\n\ncheck()\n"),
     )

@@ -27,6 +27,8 @@ class Task:
     max_new_tokens: int = 256
     reference: str | None = None
     """What stands there in truth, if exact match and edit similarity are to be told."""
+    old_code: str = ""
+    """Of an `answer`: the code that it is asked to change; drafts are copied from it."""
     program: tuple[str, ...] | None = None
     """What a test program is made of: the completion joins these texts (mostly two, before and
     after). It passes if it runs to its end. None if nothing is run."""
