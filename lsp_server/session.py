@@ -95,6 +95,8 @@ class Session:
         self._variant: str | None = None
         """The running request for another text of the prediction."""
         self._num_variants_wanted = 0
+        self._num_ahead = 0
+        """Requests ahead so far; names must not repeat, and a recent prediction keeps its own."""
         self._recents = Recents()
         self._dismissed: Snapshot | None = None
 
@@ -264,7 +266,7 @@ class Session:
             return []
         if len(prediction.alternatives) < self._num_variants_wanted:
             number = len(prediction.alternatives) + 1
-            self._variant = f"{prediction.request_id}~{number}"
+            self._variant = self._name_ahead(prediction, "~")
             return [Start(self._variant, prediction.origin, is_ahead=True, variant=number)]
         if self.ahead.lead_in is None or prediction.was_continued:
             return []
@@ -273,7 +275,7 @@ class Session:
         lead = self.ahead.lead_in(accepted)
         if lead is None:
             return []
-        request_id = f"{prediction.request_id}+"
+        request_id = self._name_ahead(prediction, "+")
         place = accepted.after_typing(
             lead, accepted.prefix + lead + accepted.suffix, accepted.version
         )
@@ -281,6 +283,10 @@ class Session:
             request_id, accepted, accepted, lead=lead, raw_text=lead, tier="speculative"
         )
         return [Start(request_id, place, is_ahead=True)]
+
+    def _name_ahead(self, prediction: Prediction, mark: str) -> str:
+        self._num_ahead += 1
+        return f"{prediction.request_id}{mark}{self._num_ahead}"
 
     def _receive_variant(self, event: BlockCommitted | Finished | Failed) -> list[Action]:
         """Another text for the prediction; only whole ones are of use."""

@@ -47,7 +47,8 @@ class Task:
         if self.old_code is not None:
             self.old_code.follow(fresh.tokens)
         if not has_line:
-            used = fresh.probabilities[: self.output.num_tokens - num_before]
+            # None where tokens were taken back.
+            used = fresh.probabilities[: max(self.output.num_tokens - num_before, 0)]
             self.confidence = min([self.confidence, *used])
         return self.emit(text)
 

@@ -63,7 +63,7 @@ class Editor(RuleBasedStateMachine):
                     self.predicted[request_id] = ""
                     assert action.is_ahead or snapshot == self.snapshot()
                     assert not (action.is_ahead and self.open_replies), "somebody waits"
-                    if request_id.endswith("+"):
+                    if action.is_ahead and not action.variant:
                         # Its text is for where the cursor will be; on screen it begins further up.
                         lead = "\n "
                         start = snapshot.offset - len(lead)

@@ -229,23 +229,23 @@ def chained() -> tuple[Session, list[Action]]:
 def test_once_all_is_shown_the_engine_works_ahead() -> None:
     _, [*_, start] = chained()
     after = place("x = foo(a)\n█\n")
-    assert start == Start("1+", after, is_ahead=True)
+    assert start == Start("1+1", after, is_ahead=True)
 
 
 def test_after_an_acceptance_the_next_block_is_there() -> None:
     session, _ = chained()
-    assert session.receive(BlockCommitted("1+", "y = 2")) == []
-    assert session.receive(Finished("1+", "y = 2", "end_of_hole")) == []
+    assert session.receive(BlockCommitted("1+1", "y = 2")) == []
+    assert session.receive(Finished("1+1", "y = 2", "end_of_hole")) == []
     assert session.change("x = foo(a)\n", 2) == []
     [reply, end, start] = session.request("2", place("x = foo(a)█\n", 2))
     assert (reply.offer.text, reply.offer.tier) == ("\ny = 2", "speculative")
     assert end == Update(reply.offer)
-    assert start == Start("1++", place("x = foo(a)\ny = 2\n█\n", 2), is_ahead=True)
+    assert start == Start("1+1+2", place("x = foo(a)\ny = 2\n█\n", 2), is_ahead=True)
 
 
 def test_typing_the_line_break_by_hand_finds_it_too() -> None:
     session, _ = chained()
-    session.receive(Finished("1+", "y = 2", "end_of_hole"))
+    session.receive(Finished("1+1", "y = 2", "end_of_hole"))
     session.change("x = foo(a)\n", 2)
     assert session.change("x = foo(a)\n\n", 3) == []
     assert replies(session.request("2", place("x = foo(a)\n█\n", 3))) == [("2", "y = 2")]
@@ -255,8 +255,8 @@ def test_work_ahead_that_is_still_running_is_waited_for() -> None:
     session, _ = chained()
     session.change("x = foo(a)\n", 2)
     assert session.request("2", place("x = foo(a)█\n", 2)) == []
-    assert session.receive(BlockCommitted("1+", "y")) == []
-    assert replies(session.receive(Finished("1+", "y = 2", "line"))) == [("2", "\ny = 2")]
+    assert session.receive(BlockCommitted("1+1", "y")) == []
+    assert replies(session.receive(Finished("1+1", "y = 2", "line"))) == [("2", "\ny = 2")]
 
 
 def test_work_ahead_that_gave_way_is_begun_again_if_it_is_waited_for() -> None:
@@ -264,13 +264,13 @@ def test_work_ahead_that_gave_way_is_begun_again_if_it_is_waited_for() -> None:
     session.change("x = foo(a)\n", 2)
     snapshot = place("x = foo(a)█\n", 2)
     session.request("2", snapshot)
-    assert session.receive(Failed("gave way", "1+")) == [Start("2", snapshot)]
+    assert session.receive(Failed("gave way", "1+1")) == [Start("2", snapshot)]
     assert replies(session.receive(Finished("2", "y", "line"))) == [("2", "y")]
 
 
 def test_work_ahead_that_gave_way_is_forgotten_if_nobody_waits() -> None:
     session, _ = chained()
-    assert session.receive(Failed("gave way", "1+")) == []
+    assert session.receive(Failed("gave way", "1+1")) == []
     session.change("x = foo(a)\n", 2)
     snapshot = place("x = foo(a)█\n", 2)
     assert session.request("2", snapshot) == [Start("2", snapshot)]
@@ -278,12 +278,12 @@ def test_work_ahead_that_gave_way_is_forgotten_if_nobody_waits() -> None:
 
 def test_typing_something_else_stops_work_ahead() -> None:
     session, _ = chained()
-    assert session.change("x = g\n", 2) == [Stop("1+")]
+    assert session.change("x = g\n", 2) == [Stop("1+1")]
 
 
 def test_nothing_more_ahead_is_an_empty_answer_at_once() -> None:
     session, _ = chained()
-    session.receive(Finished("1+", "", "end_of_hole"))
+    session.receive(Finished("1+1", "", "end_of_hole"))
     session.change("x = foo(a)\n", 2)
     assert session.request("2", place("x = foo(a)█\n", 2)) == [Reply("2", None)]
 
