@@ -27,9 +27,10 @@ from tests.e2e.client import Client
 from tests.e2e.files import FILES, everywhere
 from tests.e2e.gestures import Ask, Edit, Gesture, Taste, Write
 from tests.e2e.profiles import NEOVIM, VS_CODE, Profile
-from tests.e2e.replay import INLINE_COMPLETION, Sample, Window, open_window
+from tests.e2e.replay import Replay, open_window
 from tests.e2e.servers import oracle_command, server_command
 from tests.e2e.sessions import END, SESSION, SHORT_SESSION, START
+from tests.e2e.window import INLINE_COMPLETION, Sample, Window
 from tests.engines import StubPlace, eventually
 from training.evaluation.scores import percentile
 
@@ -86,7 +87,7 @@ class Editors:
     def __init__(self, place: StubPlace, command: list[str], scale: float) -> None:
         self.place = place
         self.scale = scale
-        self.windows: list[Window] = []
+        self.windows: list[Replay] = []
         self._command = command
         self._clients: list[tuple[Profile, Client, Any]] = []
 
@@ -97,7 +98,7 @@ class Editors:
         await eventually(lambda: client.is_ready, timeout_s=300)
         return client
 
-    async def open(self, index: int, name: str, text: str, language: str = "python") -> Window:
+    async def open(self, index: int, name: str, text: str, language: str = "python") -> Replay:
         """A window in the editor that was started as number `index`."""
         profile, client, capabilities = self._clients[index]
         window = await open_window(
@@ -195,32 +196,41 @@ async def measure_cancels(client: Client, place: StubPlace) -> dict[str, Any]:
 
 async def measure_large_file() -> dict[str, Any]:
     """What the server computes for a key in a small and in a large file, with a stub engine."""
-    result: dict[str, Any] = {}
-    for name, num_lines in (("small", 200), ("large", NUM_LARGE_LINES)):
-        place = StubPlace()
-        try:
-            client = await Client.start(oracle_command(place, END), place.environment)
-            line = "    total = add(first_number, second)  # a line\n"
-            text = f"def work():\n{line}" * (num_lines // 2)
-            window = await open_window(client, VS_CODE, text, scale=0.3)
-            await eventually(lambda client=client: client.is_ready)
-            window.buffer.cursor = text.index("\n", len(text) // 2)
-            await window.play([Write("\n    x = 1")])
-            num_keys, before_ms = window.counts.keystrokes, processor_ms(client.pid)
-            started = time.monotonic()
-            await window.play([Write("\n    value = compute(number, factor=3.5)" * 4)])
-            num_keys = window.counts.keystrokes - num_keys
-            result[f"{name}_ms"] = round((processor_ms(client.pid) - before_ms) / num_keys, 2)
-            result[f"{name}_keys_a_second"] = round(num_keys / (time.monotonic() - started), 1)
-            result[f"{name}_mb"] = round(resident_mb(client.pid))
-            await client.leave()
-            for problem in client.problems:
-                print(f"{name} file: {problem}", file=sys.stderr)
-            result[f"{name}_problems"] = len(client.problems)
-        finally:
-            place.close()
-    result["added_ms"] = round(result["large_ms"] - result["small_ms"], 2)
-    return result
+    small = await measure_keys(200)
+    large = await measure_keys(NUM_LARGE_LINES)
+    return {
+        "small": small,
+        "large": large,
+        "added_ms": round(large["server_ms_a_key"] - small["server_ms_a_key"], 2),
+    }
+
+
+async def measure_keys(num_lines: int) -> dict[str, Any]:
+    """Processor time of the server for each key in the middle of a file of so many lines."""
+    place = StubPlace()
+    try:
+        client = await Client.start(oracle_command(place, END), place.environment)
+        line = "    total = add(first_number, second)  # a line\n"
+        text = f"def work():\n{line}" * (num_lines // 2)
+        window = await open_window(client, VS_CODE, text, scale=0.3)
+        await eventually(lambda: client.is_ready)
+        window.buffer.cursor = text.index("\n", len(text) // 2)
+        await window.play([Write("\n    x = 1")])
+        num_keys, before_ms = window.counts.keystrokes, processor_ms(client.pid)
+        started = time.monotonic()
+        await window.play([Write("\n    value = compute(number, factor=3.5)" * 4)])
+        num_keys = window.counts.keystrokes - num_keys
+        result = {
+            "server_ms_a_key": round((processor_ms(client.pid) - before_ms) / num_keys, 2),
+            "keys_a_second": round(num_keys / (time.monotonic() - started), 1),
+            "server_mb": round(resident_mb(client.pid)),
+        }
+        await client.leave()
+    finally:
+        place.close()
+    for problem in client.problems:
+        print(f"{num_lines} lines: {problem}", file=sys.stderr)
+    return {**result, "problems": len(client.problems)}
 
 
 TIERS = {"typed": "typed-through", "recent": "recent", "speculative": "speculative"}

@@ -15,9 +15,10 @@ from tests.e2e.client import Client
 from tests.e2e.files import FILES, everywhere
 from tests.e2e.gestures import Accept, Ask, Edit, Think, Write
 from tests.e2e.profiles import NEOVIM, PROFILES, VS_CODE, Profile
-from tests.e2e.replay import INLINE_COMPLETION, Window, open_window
+from tests.e2e.replay import open_window
 from tests.e2e.servers import oracle_command, server_command
 from tests.e2e.sessions import END, PATIENT_SESSION, SESSION, SHORT_SESSION, START, random_session
+from tests.e2e.window import INLINE_COMPLETION, Window
 from tests.engines import StubPlace, eventually
 
 PARTS = VS_CODE, NEOVIM  # one position encoding each
