@@ -259,7 +259,7 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
         path, adapter, device=device, dtype=dtype, kernels=kernels, threads=arguments.threads
     )
     if arguments.tune == "auto":
-        prepare_threads(target, dtype)
+        prepare_threads(target, device, dtype)
     server.announce(Loading(f"reading {path.name}"))
     engine = open_engine(
         path,

@@ -70,8 +70,11 @@ def describe_target(
         threads: as a person gave it.
     """
     is_cuda = device.type == "cuda"
+    version = f"{torch.__version__} {dtype}".replace("torch.", "")
     if kernels == "torch":
-        name = f"torch {torch.__version__} {dtype}".replace("torch.", "")
+        name = f"torch {version}"
+    elif is_cuda:
+        name = f"triton {version}"
     else:
         name = f"native {os.environ.get(PATH_VARIABLE) or library.paths()[0]} {library.ABI}"
     given = os.environ.get("OMP_NUM_THREADS", "")
@@ -88,13 +91,15 @@ def describe_target(
     )
 
 
-def prepare_threads(target: Target, dtype: torch.dtype, folder: Path | None = None) -> None:
+def prepare_threads(
+    target: Target, device: torch.device, dtype: torch.dtype, folder: Path | None = None
+) -> None:
     """Set the number of threads of a network that is to be loaded: the one that was fastest here.
 
     It is measured, in about a second, only where the cores do not say it themselves.
     """
     counts = thread_counts(target.num_cores, target.num_cpus)
-    if target.threads is not None or len(counts) == 1:
+    if target.threads is not None or len(counts) == 1 or device.type != "cpu":
         return
     profile = read_profile(target, folder)
     if profile is not None:

@@ -3,6 +3,7 @@
 import functools
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,22 @@ from sampler import tuner
 from sampler.drafting import CUDA_COSTS, LONGEST_BRANCH, NATIVE_COSTS, TORCH_COSTS, choose_layout
 from sampler.engine import Engine
 from sampler.generation import EngineSettings
+from sampler.kernels.cpu import library
 from sampler.measure import Measured, Plan, count_hits, estimate, extrapolated, lowered, measure
 from sampler.messages import Complete, Event, Failed, Finished, Tune, Tuned, Tuning
-from sampler.profile import Profile, Target, read_profile
+from sampler.profile import Profile, Target, read_profile, write_profile
 from sampler.runner import Runner
 from sampler.sample import cut_holes, read_holes, sample_prompts
 from sampler.threads import choose_threads, time_threads
 from sampler.tune import CHUNK_LIMIT_MS, choose, choose_chunk, expected_cycle
-from sampler.tuner import LOOK_PAUSE_S, PATIENCE_S, QUIET_S, Tuner, describe_target
+from sampler.tuner import (
+    LOOK_PAUSE_S,
+    PATIENCE_S,
+    QUIET_S,
+    Tuner,
+    describe_target,
+    prepare_threads,
+)
 from tests.tiny import tiny_vocabulary
 
 CONFIG = NAMED["debug"]
@@ -558,10 +567,27 @@ def test_fewer_threads_unless_more_are_clearly_faster() -> None:
 
 def test_threads_are_tried_on_a_few_layers() -> None:
     before = torch.get_num_threads()
-    times_ms = time_threads(CONFIG, (1, 2), is_native=False, dtype=torch.float32)
-    assert set(times_ms) == {1, 2}
-    assert min(times_ms.values()) > 0
+    for is_native in (False, library.is_available()):
+        times_ms = time_threads(CONFIG, (1, 2), is_native=is_native, dtype=torch.float32)
+        assert set(times_ms) == {1, 2}
+        assert min(times_ms.values()) > 0
     assert torch.get_num_threads() == before
+
+
+def test_the_number_of_threads_is_that_of_the_profile(tmp_path: Path) -> None:
+    before, device = torch.get_num_threads(), torch.device("cpu")
+    shared = replace(TARGET, num_cpus=4)
+    write_profile(profile(target=shared, threads=before + 3), tmp_path)
+    try:
+        for target, expected in (
+            (TARGET, before),  # each CPU is a core
+            (replace(shared, threads=before), before),  # a person has said it
+            (shared, before + 3),
+        ):
+            prepare_threads(target, device, torch.float32, tmp_path)
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_target_names_what_decides_the_speed(
