@@ -60,9 +60,9 @@ class LowRank(nn.Module):
         """(…, in) to (…, out), in the type of `x`; training keeps A and B in float32."""
         return F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype)) * self.scale
 
-    def delta(self, rows: slice = slice(None)) -> Tensor:
-        """The update as a weight, or those rows of it: (out, in) float32."""
-        return (self.b[rows].float() @ self.a.float()) * self.scale
+    def delta(self) -> Tensor:
+        """The update as a weight, (out, in) float32."""
+        return (self.b.float() @ self.a.float()) * self.scale
 
 
 class LayerUpdate(nn.Module):

@@ -10,8 +10,9 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -28,10 +29,18 @@ from model.network import Transformer
 from model.packed import PackedLinear
 from model.source import PICKLES, Source, WeightsError
 
-__all__ = ["StoredWeights", "WeightsError", "load_model", "open_source", "save_model"]
+__all__ = [
+    "StoredWeights",
+    "WeightsError",
+    "load_model",
+    "one_torch_thread",
+    "open_source",
+    "save_model",
+]
 
-NUMBERS_AT_ONCE = 1 << 19
-"""Numbers dequantized in one go: small enough to stay in cache and to bound memory."""
+NUMBERS_AT_ONCE = 1 << 17
+"""Numbers dequantized in one go: half a MiB, so that steps of it stay in cache (1 << 19 takes twice
+the time), and memory stays bounded."""
 
 Sink = Callable[[str, int, Tensor], None]
 """Takes rows of a parameter: its name in `Transformer`, the first row, the rows. Called by several
@@ -99,13 +108,15 @@ class StoredWeights:
 
     def pour(self, sink: Sink) -> None:
         """Give `sink` all rows of all parameters; a tied head is given as the embedding alone."""
-        update = None if self._adapter is None else load_update(self._adapter, self.config)
+        with one_torch_thread():
+            update = None if self._adapter is None else load_update(self._adapter, self.config)
         low_ranks = {} if update is None else _low_ranks(update)
 
         def take(name: str, begin: int, rows: Tensor) -> None:
             low_rank = low_ranks.get(name)
             if low_rank is not None:
-                rows = rows.float() + low_rank.delta(slice(begin, begin + len(rows)))
+                b = low_rank.b[begin : begin + len(rows)]
+                rows = torch.addmm(rows.float(), b, low_rank.a, alpha=low_rank.scale)
             sink(name, begin, rows)
 
         _pour(self._source, take)
@@ -230,6 +241,21 @@ def _step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep PyTorch from sharing out what is done meanwhile.
+
+    Pieces are read side by side, and each is small: PyTorch's threads would wait for each other, on
+    a busy machine forty times as long as a piece takes.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 def _pour(source: Source, sink: Sink) -> None:
     """Read all tensors and give them to `sink`, several pieces at a time."""
     jobs = []
@@ -243,7 +269,8 @@ def _pour(source: Source, sink: Sink) -> None:
         place, begin, end = job
         sink(place.parameter, place.begin + begin, source.read(place.name, begin, end))
 
-    with ThreadPoolExecutor(os.cpu_count() or 1, initializer=_step_back) as pool:
+    workers = ThreadPoolExecutor(os.cpu_count() or 1, initializer=_step_back)
+    with one_torch_thread(), workers as pool:
         list(pool.map(pour, jobs))
 
 

@@ -107,24 +107,23 @@ inline float soften(float* scores, float scale, const Seen& seen, int num_tiles)
   const Ints first = splat((int32_t)seen.first), end = splat((int32_t)seen.end);
   const Ints before = splat((int32_t)seen.begin - 1);
   const Floats nothing = splat(-3e38f), zero = splat(0.0f), scales = splat(scale);
-  const int num_seen = ceil_div(seen.num_slots(), TILE);
+  const int num_seen = ceil_div(seen.num_slots(), TILE), num_whole = seen.first / TILE;
   const auto is_visible = [&](int tile) {
     const Ints slots = lanes + splat((int32_t)(tile * TILE));
     return less(slots, first) | (less(before, slots) & less(slots, end));
   };
   Floats most = nothing;
   for (int tile = 0; tile < num_seen; ++tile) {
-    const Ints is_seen = is_visible(tile);
-    const Floats x = choose(is_seen, load(scores + tile * TILE) * scales, nothing);
+    Floats x = load(scores + tile * TILE) * scales;
+    if (tile >= num_whole) x = choose(is_visible(tile), x, nothing);
     store(scores + tile * TILE, x);
     most = max(most, x);
   }
   const Floats top = splat(highest(most));
   Floats total = zero;
   for (int tile = 0; tile < num_seen; ++tile) {
-    const Ints is_seen = is_visible(tile);
-    const Floats weight =
-        choose(is_seen, exponential(load(scores + tile * TILE) - top), zero);
+    Floats weight = exponential(load(scores + tile * TILE) - top);
+    if (tile >= num_whole) weight = choose(is_visible(tile), weight, zero);
     store(scores + tile * TILE, weight);
     total = total + weight;
   }

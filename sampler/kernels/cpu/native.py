@@ -24,7 +24,7 @@ from model.config import ModelConfig
 from model.layout import places
 from model.masks import Branches
 from model.network import Transformer, rotary_table
-from model.weights import StoredWeights
+from model.weights import StoredWeights, one_torch_thread
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.library import (
     LINEARS,
@@ -112,10 +112,10 @@ class NativeModel:
         weakref.finalize(self, self._library.seed_close, self._handle)
         self._adapter: Adapter | None = None
         self._take(weights)
-        # Only now, when the update of the base is freed.
-        self.adapter = (
-            weights.read_adapter() if isinstance(weights, StoredWeights) else weights.adapter
-        )
+        with one_torch_thread():  # only now, when the update of the base is freed
+            self.adapter = (
+                weights.read_adapter() if isinstance(weights, StoredWeights) else weights.adapter
+            )
         self._library.seed_trim()
 
     @property

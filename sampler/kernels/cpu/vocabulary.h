@@ -35,10 +35,12 @@ struct Tally {
 };
 
 ALWAYS_INLINE void count_in(Tally& tally, const Floats& x, int tile) {
-  const Floats top = max(x, tally.top);
-  tally.tile = choose(greater(x, tally.top), splat((int32_t)tile), tally.tile);
-  tally.sum = tally.sum * exponential(tally.top - top) + exponential(x - top);
-  tally.top = top;
+  const Ints is_higher = greater(x, tally.top);
+  // Whichever is lower, the sum so far or this logit, is scaled down; the other one counts as it is.
+  const Floats factor = exponential(splat(0.0f) - abs(x - tally.top)), one = splat(1.0f);
+  tally.sum = tally.sum * choose(is_higher, factor, one) + choose(is_higher, one, factor);
+  tally.tile = choose(is_higher, splat((int32_t)tile), tally.tile);
+  tally.top = max(x, tally.top);
 }
 
 /// Highest logit, sum of e^(logit - highest), id of the highest; the first of equal ones.
