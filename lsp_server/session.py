@@ -193,7 +193,7 @@ class Session:
             self._next.extend(event)
             if isinstance(event, Failed):
                 self._next = None
-            return []
+            return self._work_ahead()
         if prediction is None or event.request_id != prediction.request_id or prediction.is_final:
             return []
         prediction.extend(event)
@@ -261,7 +261,8 @@ class Session:
     def _work_ahead(self) -> list[Action]:
         """If the engine has nothing to do for what is on screen, let it work ahead."""
         prediction = self._prediction
-        is_idle = self._variant is None and self._next is None and self._reply is None
+        is_next_there = self._next is None or self._next.is_final
+        is_idle = self._variant is None and is_next_there and self._reply is None
         if prediction is None or not is_idle or not prediction.is_shown_whole:
             return []
         if len(prediction.alternatives) < self._num_variants_wanted:

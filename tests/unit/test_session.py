@@ -304,6 +304,16 @@ def test_other_texts_come_when_a_person_asks_again() -> None:
     assert (reply.offer.text, reply.offer.alternatives) == ("a)", ("b)",))
 
 
+def test_other_texts_come_after_what_is_being_worked_at() -> None:
+    session, snapshot = Session(Ahead(lambda _: "\n", num_alternatives=1)), place("x = █\n")
+    session.request("1", snapshot)
+    session.receive(whole("foo(a)"))
+    actions = session.request("2", snapshot, is_invoked=True)
+    assert not any(isinstance(action, Start) for action in actions)
+    [start] = session.receive(Finished("1+1", "y", "line"))
+    assert start == Start("1~2", snapshot, is_ahead=True, variant=1)
+
+
 def test_what_comes_by_itself_has_no_other_texts() -> None:
     session, snapshot = Session(Ahead(num_alternatives=2)), place("x = █\n")
     session.request("1", snapshot)
