@@ -143,7 +143,7 @@ def _request(question: str, selection: Selection, settings: Settings, document: 
         document=f"{document}#rewrite",
         prefix=question,
         suffix="",
-        plan=HolePlan(language, "block", _MAX_LINES, "", "", "", FENCE),
+        plan=HolePlan(language, "answer", _MAX_LINES, "", "", "", FENCE),
         mode=settings.mode,
         layout="chat",
         max_new_tokens=min(len(selection.code) // 2 + 250, MAX_NEW_TOKENS),

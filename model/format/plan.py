@@ -7,8 +7,10 @@ engine and read by `settle.settle`. Knows neither tree-sitter nor tokens.
 from dataclasses import dataclass
 from typing import Literal
 
-HoleKind = Literal["line", "block", "string", "comment"]
-"""`line`: rest of one line of code · `block`: whole lines · the other two: inside one of these."""
+HoleKind = Literal["line", "block", "string", "comment", "answer"]
+"""`line`: rest of one line of code · `block`: whole lines · `string`, `comment`: inside one of these
+· `answer`: no hole, but code that answers a question and ends before a line that begins with
+`next_line`."""
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,22 @@ def settle(generated: str, plan: HolePlan, *, is_final: bool) -> Settlement:
         plan: the hole.
         is_final: nothing will come after it.
     """
+    if plan.kind == "answer":
+        return _settle_answer(generated, plan, is_final)
     if plan.max_lines == 1:
         return _settle_line(generated, plan, is_final)
     return _settle_block(generated, plan, is_final)
+
+
+def _settle_answer(generated: str, plan: HolePlan, is_final: bool) -> Settlement:
+    """An answer stands for itself: it ends where `next_line` does, whatever it says twice."""
+    for start, end, is_complete in _lines(generated):
+        line = generated[start:end]
+        if line.startswith(plan.next_line):
+            return Settlement(generated[:start].rstrip(), True, "end_of_hole")
+        if not is_complete and not is_final and plan.next_line.startswith(line):
+            return Settlement(generated[:start].rstrip(), False, None)
+    return Settlement(generated.rstrip(), False, None)
 
 
 def _settle_line(generated: str, plan: HolePlan, is_final: bool) -> Settlement:

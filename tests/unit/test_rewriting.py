@@ -1,11 +1,16 @@
 """Questions about code, what of an answer is used, and what is said about the result."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.format.answers import sufficient, take
 from model.format.edit_checks import faults
+from model.format.plan import HolePlan
+from model.format.prompt import FENCE
 from model.format.rewriting import ACTIONS, action_named, is_offered, outline, question_for
 from model.format.selection import Selection, select
+from model.format.settle import settle
 from tests.fakes import CURSOR
 
 
@@ -237,3 +242,24 @@ def test_other_languages_get_what_can_be_done_there() -> None:
     assert is_offered(action, stub)
     answer = "function f(a) {\n  return a;\n}\nconsole.log(f(1));\n"
     assert take(action, stub, answer).code == "function f(a) {\n  return a;\n}\n"
+
+
+@given(st.text(alphabet='ab`\n )"', max_size=30), st.booleans())
+def test_an_answer_ends_at_the_fence_and_nowhere_else(text: str, is_fenced: bool) -> None:
+    plan = HolePlan("python", "answer", 1000, "", "", "", FENCE)
+    lines = text.split("\n")
+    is_inside = any(line.startswith(FENCE) for line in lines)
+    whole = f"{text}\n{FENCE}\nmore" if is_fenced else text
+    end = next((i for i, line in enumerate(lines) if line.startswith(FENCE)), len(lines))
+    expected = "\n".join(lines[:end]).rstrip()
+    final = settle(whole, plan, is_final=True)
+    assert (final.text, final.is_stopped) == (expected, is_fenced or is_inside)
+    shown = ""
+    for length in range(len(whole) + 1):
+        settlement = settle(whole[:length], plan, is_final=False)
+        assert settlement.text.startswith(shown)
+        shown = settlement.text
+        if settlement.is_stopped:
+            assert shown == expected
+            break
+    assert expected.startswith(shown)

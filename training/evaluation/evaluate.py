@@ -124,7 +124,7 @@ def request_for(task: Task, mode: Mode, layout: str) -> Complete:
     """What an editor would ask at this hole, or the question in words."""
     if task.kind == "answer":
         layout = "chat"
-        plan = HolePlan(task.language, "block", _ANSWER_LINES, "", "", "", FENCE)
+        plan = HolePlan(task.language, "answer", _ANSWER_LINES, "", "", "", FENCE)
     else:
         plan = plan_hole(task.language, task.prefix, task.suffix, max_lines=task.max_lines)
     return Complete(
