@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 HoleKind = Literal["line", "block", "string", "comment", "answer"]
-"""`line`: rest of one line of code · `block`: whole lines · `string`, `comment`: inside one of these
+"""`line`: rest of one line of code · `block`: whole lines · `string`, `comment`: inside one of them
 · `answer`: no hole, but code that answers a question and ends before a line that begins with
 `next_line`."""
 
