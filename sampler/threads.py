@@ -15,7 +15,7 @@ from model.network import Transformer
 from model.packed import pack
 from sampler.kernels.cpu.native import NativeModel
 
-NUM_LAYERS = 6
+NUM_LAYERS = 4
 """Enough that their weights do not stay in a cache, as those of a whole network do not."""
 VOCABULARY = 4096
 ROWS = (1, 16)
@@ -34,17 +34,19 @@ def time_threads(
         num_layers=min(NUM_LAYERS, config.num_layers),
         vocab_size=min(VOCABULARY, config.vocab_size),
     )
+    with torch.device("meta"):
+        model = Transformer(shape)
+    model = model.to(dtype).to_empty(device="cpu").eval().requires_grad_(False)
+    for parameter in model.parameters():  # what a weight is decides no time
+        parameter.fill_(0.01)
+    if not is_native:
+        pack(model)
     before = torch.get_num_threads()
     times_ms = {}
     try:
         for count in counts:
             torch.set_num_threads(count)
-            model = Transformer(shape).to(dtype).eval().requires_grad_(False)
-            network: Transformer | NativeModel = model
-            if is_native:
-                network = NativeModel(model, threads=count)
-            else:
-                pack(model)
+            network = NativeModel(model, threads=count) if is_native else model
             times_ms[count] = sum(_best_ms(network, rows) for rows in ROWS)
     finally:
         torch.set_num_threads(before)
