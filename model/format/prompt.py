@@ -6,24 +6,27 @@ Knows no tokenizer; `window` cuts characters, `render` orders ids.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from model.format.surroundings import Surroundings
-from model.format.vocabulary import ChatTokens, FimTokens, RepositoryTokens
+
+if TYPE_CHECKING:  # it reads files of weights, for which a language server has no time at its start
+    from model.format.vocabulary import ChatTokens, FimTokens, RepositoryTokens
 
 MAX_PREFIX_CHARS = 8000
 MAX_SUFFIX_CHARS = 4000
 """Of the document, around the cursor."""
 
 
-def _psm(fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
+def _psm(fim: "FimTokens", prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
     return [fim.prefix, *prefix_ids, fim.suffix, *suffix_ids, fim.middle]
 
 
-def _spm(fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
+def _spm(fim: "FimTokens", prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
     return [fim.prefix, fim.suffix, *suffix_ids, fim.middle, *prefix_ids]
 
 
-LAYOUTS: Mapping[str, Callable[[FimTokens, Sequence[int], Sequence[int]], list[int]]] = {
+LAYOUTS: Mapping[str, Callable[["FimTokens", Sequence[int], Sequence[int]], list[int]]] = {
     "psm": _psm,
     "spm": _spm,
 }
@@ -32,7 +35,7 @@ there what a user types comes last, so that the cached suffix outlives it."""
 
 
 def render(
-    layout: str, fim: FimTokens, prefix_ids: Sequence[int], suffix_ids: Sequence[int]
+    layout: str, fim: "FimTokens", prefix_ids: Sequence[int], suffix_ids: Sequence[int]
 ) -> list[int]:
     """The prompt of a hole, as ids.
 
@@ -54,7 +57,7 @@ class Front:
 
 
 def render_surroundings(
-    repository: RepositoryTokens, encode: Callable[[str], list[int]], surroundings: Surroundings
+    repository: "RepositoryTokens", encode: Callable[[str], list[int]], surroundings: Surroundings
 ) -> Front:
     """The repository's name and the excerpts as its other files, up to the document's own path.
 
@@ -83,7 +86,7 @@ FENCE = "```"
 
 
 def render_chat(
-    chat: ChatTokens, encode: Callable[[str], list[int]], question: str, *, language: str
+    chat: "ChatTokens", encode: Callable[[str], list[int]], question: str, *, language: str
 ) -> list[int]:
     """The prompt of a question whose answer is code: ChatML, with the answer's code block opened.
 

@@ -139,6 +139,16 @@ def test_light_modules_load_no_torch(modules: str) -> None:
     subprocess.run([sys.executable, "-I", "-c", f"import {modules}; {HEAVY}"], check=True)
 
 
+def test_server_start_loads_nothing_that_takes_time() -> None:
+    """What only the engine, a worker thread or HTTP need is not there when an editor waits."""
+    code = (
+        "import sys, lsp_server.cli, lsp_server.server; "
+        "slow = {'numpy', 'gguf', 'yaml', 'detect_secrets', 'starlette', 'uvicorn', "
+        "'filelock', 'huggingface_hub', 'rich.console'} & set(sys.modules); assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
 def test_server_start_loads_nothing_for_terminals() -> None:
     code = (
         "import sys, lsp_server.cli, lsp_server.settings; assert 'rich.console' not in sys.modules"
