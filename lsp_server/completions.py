@@ -194,6 +194,7 @@ class Completions:
                 is_ahead=start.is_ahead,
                 temperature=TEMPERATURE if start.variant else 0.0,
                 seed=start.variant,
+                first_rank=start.variant,
             )
             async with aclosing(self._engine.complete(request)) as events:
                 async for event in events:

@@ -27,7 +27,7 @@ from sampler.lookup import lookup_draft
 from sampler.messages import Complete, Event, Mode, Stop
 from sampler.old_code import OldCode
 from sampler.output import Output
-from sampler.policy import UnmaskPolicy, draw, num_accepted, num_matching
+from sampler.policy import UnmaskPolicy, draw, num_accepted, num_matching, ranked
 from sampler.runner import Runner
 from sampler.second_attempt import judge_again, try_another
 from sampler.task import Task
@@ -253,6 +253,8 @@ class Writer:
         """A text drawn token by token. What heals the last word is no matter of chance."""
         request, output = task.request, task.output
         generator = torch.Generator().manual_seed(request.seed)
+        end_ids = self._vocabulary.end_ids | self._vocabulary.special_ids
+        rank = request.first_rank
         fresh = Predicted(first.tokens[:-1], first.probabilities[:-1])
         while True:
             events = task.push(fresh)
@@ -269,6 +271,8 @@ class Writer:
             logits_V = judge_again(self.runner, task, sequence, settled_context)
             if output.required_left:
                 fresh = self._choose(logits_V, output.required_left)
+            elif rank > 0:
+                fresh, rank = ranked(logits_V, rank, end_ids), 0
             else:
                 token, probability = draw(logits_V, request.temperature, generator)
                 fresh = Predicted([token], [probability])

@@ -65,6 +65,9 @@ class Complete:
     """Above 0 each token is drawn from the model's distribution at that temperature."""
     seed: int = 0
     """Of the draws: the same request with the same seed gives the same text."""
+    first_rank: int = 0
+    """Of a drawn text: above 0 it begins with the token of this rank, 0 being the best, so that
+    texts of different ranks differ from their first token on."""
     surroundings: Surroundings | None = None
     """Excerpts of other files, for layouts of a hole."""
 

@@ -4,12 +4,14 @@ Shape suffixes: L slots of a canvas, V vocabulary. Row i of any `logits_LV` here
 off-by-one between rows and slots is the caller's business).
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from sampler.judgment import Predicted
 from sampler.messages import Mode
 
 MIN_SHARE = 0.1
@@ -129,3 +131,11 @@ def draw(logits_V: Tensor, temperature: float, generator: torch.Generator) -> tu
     weight_V = weight_V.masked_fill(probability_V < MIN_SHARE * probability_V.max(), 0.0)
     token = int(torch.multinomial(weight_V, 1, generator=generator))
     return token, float(probability_V[token])
+
+
+def ranked(logits_V: Tensor, rank: int, left_out: Set[int]) -> Predicted:
+    """The token of that rank, 0 being the most likely, among all that are not left out."""
+    probability_V = logits_V.float().softmax(dim=-1)
+    best = probability_V.topk(rank + 1 + len(left_out)).indices.tolist()
+    token = [token for token in best if token not in left_out][rank]
+    return Predicted([token], [float(probability_V[token])])

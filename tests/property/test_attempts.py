@@ -73,6 +73,15 @@ def test_drawn_texts(prefix: str) -> None:
     assert complete(engine, request(prefix, "\n", mode="ar")).text == greedy
 
 
+def test_drawn_texts_of_different_ranks_differ_from_the_first_token_on() -> None:
+    engine = make_engine()
+    texts = [
+        complete(engine, request("x = ", "\n", temperature=0.7, first_rank=rank)).text
+        for rank in (0, 1, 2)
+    ]
+    assert len(set(texts)) > 1
+
+
 def test_work_ahead_gives_way() -> None:
     engine = make_engine()
     ahead = [

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from sampler.policy import (
     UnmaskPolicy,
     allowed_by_order,
+    draw,
     entropy,
     num_accepted,
     predict,
+    ranked,
     select_unmask,
 )
 
@@ -106,3 +108,17 @@ def test_confidence_is_the_probability_of_the_chosen_token():
     tokens_L, confidence_L = predict(of_probabilities([0.25, 0.75], [0.9, 0.1]))
     assert tokens_L.tolist() == [1, 0]
     assert confidence_L.tolist() == pytest.approx([0.75, 0.9])
+
+
+def test_drawn_tokens_are_likely_ones_and_follow_the_seed() -> None:
+    logits_V = torch.tensor([0.0, 3.0, 2.5, -5.0])
+    draws = [draw(logits_V, 1.0, torch.Generator().manual_seed(seed)) for seed in range(50)]
+    assert draws == [draw(logits_V, 1.0, torch.Generator().manual_seed(seed)) for seed in range(50)]
+    assert {token for token, _ in draws} == {1, 2}  # the others are less than a tenth as likely
+    probability_V = logits_V.softmax(dim=-1)
+    assert all(probability == float(probability_V[token]) for token, probability in draws)
+
+
+def test_ranks_leave_out_what_they_are_told_to() -> None:
+    logits_V = torch.tensor([0.0, 3.0, 2.5, -5.0])
+    assert [ranked(logits_V, rank, {1}).tokens for rank in (0, 1, 2)] == [[2], [0], [3]]
