@@ -22,7 +22,7 @@ enough, the request was superseded, or it failed."""
 
 SUBTLE_CONFIDENCE = 0.55
 """Of the first line's least likely token, for `show = subtle`: over the single-line set this keeps
-91 % of the right lines and drops 53 % of the wrong ones (tests/bench/bench_gate.py)."""
+91 % of the right lines and drops 59 % of the wrong ones (tests/bench/bench_gate.py)."""
 
 
 def quiet_reason(
