@@ -36,6 +36,7 @@ def restyle(text: str, plan: HolePlan) -> str:
         above = plan.line_prefix + text[:start]
         if above.strip():
             levels = [(width(above),) * 2]
+    opener = levels[0]  # of the line above, the same two
     for line in _LINE.findall(text, start):
         body = line.lstrip(" \t\r\n")
         if not body:
@@ -45,11 +46,11 @@ def restyle(text: str, plan: HolePlan) -> str:
         given = width(indent)
         while len(levels) > 1 and levels[-1][0] > given:
             levels.pop()
+        if given > opener[0] and above.rstrip().endswith(_OPENERS):
+            levels.append((given, opener[1] + width(plan.indent_unit)))
         generated, wanted = levels[-1]
-        if given > generated and above.rstrip().endswith(_OPENERS):
-            generated, wanted = given, wanted + width(plan.indent_unit)
-            levels.append((generated, wanted))
         columns = max(wanted + given - generated, 0)
+        opener = given, columns
         pieces += [line_break, _indentation(columns, plan.indent_unit, indent), body]
         above = body
     return "".join(pieces)

@@ -28,6 +28,8 @@ def plan_at(marked: str) -> HolePlan:
         (TWO, "if x:\n      y\n  z", "if x:\n    y\n  z"),
         (TWO, "if x:\n      if y:\n          z\n  a", "if x:\n    if y:\n      z\n  a"),
         (FOUR, "if x:\n      y\n    z", "if x:\n        y\n    z"),
+        (FOUR.replace("    █", "█"), "    if x:\n      y", "    if x:\n        y"),
+        (FOUR.replace("    █", "█"), "    else:\n        y\n    z", "    else:\n        y\n    z"),
         # what is aligned keeps its distance
         (FOUR, "f(a,\n      b)\n    z", "f(a,\n      b)\n    z"),
         (TABS, "f(a,\n      b)", "f(a,\n\t  b)"),
