@@ -238,3 +238,22 @@ async def test_many_requests_at_once_leave_one_at_work(place: StubPlace, editor:
     assert answers[:-1] == [[]] * 49
     assert parts(answers[-1]) == [("x\n", (49, 0), (49, 0))]
     assert len(place.records("Complete")) - len(place.records("cancelled")) == 1
+
+
+@in_both_editors
+async def test_after_an_acceptance_the_next_line_is_there(place: StubPlace, editor: Editor) -> None:
+    place.write_script(Answer(["foo(a)"]), ahead=Answer(["y = 2"]))
+    editor.open("x = \n")
+    await editor.ask(0, 4)
+    await eventually(lambda: place.records("Ahead"))
+    assert place.records("Ahead")[0]["prefix"] == "x = foo(a)\n"
+    editor.type("foo(a)", 0, 4, 2)
+    assert parts(await editor.ask(0, 10)) == [("\ny = 2", (0, 10), (0, 10))]
+    editor.type("\n", 0, 10, 3)
+    assert parts(await editor.ask(1, 0)) == [("y = 2", (1, 0), (1, 0))]
+    assert len(place.records("Complete")) == 1
+    await eventually(lambda: editor.updates and editor.updates[-1].cost)
+    assert {update.cost.tier for update in editor.updates if update.cost} >= {
+        "speculative",
+        "typed",
+    }
