@@ -6,6 +6,7 @@ parts, not how code is rewritten.
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
-from lsp_server.documents import Document, Position
+from lsp_server.documents import LINE_BREAK, Document, Position
 from lsp_server.edit_progress import EditProgress
 from lsp_server.rewrite import RewriteError, Rewritten, Wish, rewrite
 from lsp_server.translate import to_position
@@ -29,9 +30,11 @@ REWRITE_COMMAND = "seed.rewrite"
 ASK_COMMAND = "seed.askInstruction"
 """The client's own: it asks for an instruction and runs `REWRITE_COMMAND` with it."""
 
-MAX_PARSED_CHARS = 300_000
-"""Of a document whose syntax is read just to offer titles; a longer one gets fewer."""
+WINDOW_CHARS = 10_000
+"""Before and behind a place: what is read just to offer titles."""
 MOST_ERRORS = 3
+_TOP_LEVEL = re.compile(r"(?<=\n)(?=[^\W\d])")
+"""The start of a line on which something begins that is in nothing else."""
 _STALE = "The document has changed since the action was offered: nothing was edited."
 _KINDS = [types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite]
 
@@ -79,10 +82,10 @@ class Edits:
             return []
         start, end = sorted(map(to_position, (params.range.start, params.range.end)))
         is_asked = context.trigger_kind is not types.CodeActionTriggerKind.Automatic
-        selection = _select(document, start, end, is_quick=True)
+        selection, num_lines_before = _nearby(document, start, end)
         if selection is None:
             return []
-        errors = _errors(context.diagnostics, selection)
+        errors = _errors(context.diagnostics, selection, num_lines_before)
         return [
             self._action(_Order(uri, document.version, start, end, Wish(action, detail)), context)
             for action in ACTIONS
@@ -224,19 +227,32 @@ def register(server: "SeedServer") -> Edits:
     return edits
 
 
-def _select(
-    document: Document, start: Position, end: Position, *, is_quick: bool = False
-) -> Selection | None:
-    """The statements at a place; to be quick, whole lines of a very long document."""
-    text = document.text
-    is_long = is_quick and len(text) > MAX_PARSED_CHARS
-    language = "text" if is_long else language_of(document.language)
-    return select(language, text, document.offset_at(start), document.offset_at(end))
+def _select(document: Document, start: Position, end: Position) -> Selection | None:
+    """The statements at a place."""
+    ends = document.offset_at(start), document.offset_at(end)
+    return select(language_of(document.language), document.text, *ends)
 
 
-def _errors(diagnostics: Sequence[types.Diagnostic], selection: Selection) -> str:
+def _nearby(document: Document, start: Position, end: Position) -> tuple[Selection | None, int]:
+    """The statements at a place, read from the text around it, and the lines before that text.
+
+    Good enough for titles: to read a long document's syntax takes longer than they may take.
+    """
+    text, first, last = document.text, document.offset_at(start), document.offset_at(end)
+    begin = 0
+    for found in _TOP_LEVEL.finditer(text, 0, max(first - WINDOW_CHARS, 0)):
+        begin = found.start()
+    stop = text.find("\n", last + WINDOW_CHARS)
+    window = text[begin : stop if stop >= 0 else len(text)]
+    selection = select(language_of(document.language), window, first - begin, last - begin)
+    return selection, len(LINE_BREAK.findall(text, 0, begin))
+
+
+def _errors(
+    diagnostics: Sequence[types.Diagnostic], selection: Selection, num_lines_before: int
+) -> str:
     """What tools have found in a selection, on lines counted from its first one."""
-    first = selection.first_line
+    first = num_lines_before + selection.first_line
     last = first + selection.code.count("\n") - 1
     found = [it for it in diagnostics if first <= it.range.start.line <= last]
     return "; ".join(

@@ -91,7 +91,7 @@ async def rewrite(
         RewriteError: if there is no edit to offer.
     """
     _check(selection, wish)
-    best: Rewritten | None = None
+    is_broken = False
     costs: list[Stats] = []
     for attempt in range(len(wish.action.wordings)):
         question = question_for(wish.action, selection, detail=wish.detail, attempt=attempt)
@@ -108,18 +108,17 @@ async def rewrite(
         new = selection.fit(taken.code)
         if new == selection.old:
             continue
+        if not parses_no_worse(selection, new):
+            is_broken = True
+            continue
         asked = wish.detail if wish.action == REWRITE else ""
         found = faults(selection, new, wish=asked, needs=taken.needs)
-        rewritten = Rewritten(new, tuple(found), ())
-        if parses_no_worse(selection, new):
-            best = rewritten
-            break
-        best = best or rewritten
-    if best is None:
-        raise UnchangedError("The model found nothing to change.")
-    if best.faults and settings.edit_faults == "refuse":
-        raise RewriteError(f"The edit was not offered: {' '.join(best.faults)}")
-    return Rewritten(best.new, best.faults, tuple(costs))
+        if found and settings.edit_faults == "refuse":
+            raise RewriteError(f"The edit was not offered: {' '.join(found)}")
+        return Rewritten(new, tuple(found), tuple(costs))
+    if is_broken:
+        raise RewriteError("The answer has a syntax error and is not offered.")
+    raise UnchangedError("The model found nothing to change.")
 
 
 def _check(selection: Selection, wish: Wish) -> None:

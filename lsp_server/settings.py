@@ -181,8 +181,8 @@ class Settings:
         default="offer",
         metadata={
             "help": (
-                "edits that have not kept syntax, names or signatures: `offer` them and say so, "
-                "or `refuse` them"
+                "edits that have not kept names or signatures: `offer` them and say so, or "
+                "`refuse` them"
             )
         },
     )

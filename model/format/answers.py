@@ -14,12 +14,13 @@ from tree_sitter import Node
 
 from model.format.definitions import Definition, definitions, parameters
 from model.format.indentation import leading
-from model.format.rewriting import Action, Part
-from model.format.selection import Selection, char_offset, tree_root
+from model.format.rewriting import REWRITE, Action, Part
+from model.format.selection import Selection, char_offset, nodes_of, tree_root
 
 MAX_DOCSTRING_COLUMNS = 99
 
 _IMPORT = re.compile("import|use_declaration|package")
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}|%(?:\(\w+\))?[-+ #0-9.*]*[a-zA-Z]")
 _BUILTIN_TYPES = re.compile(r"\b(?:typing\.|t\.)?(List|Dict|Tuple|Set|FrozenSet|Type)\b")
 _OPTIONAL = re.compile(r"\b(?:typing\.)?Optional\[([^\[\]]*(?:\[[^\[\]]*\])?[^\[\]]*)\]")
 _TYPE_WORDS = frozenset(
@@ -78,7 +79,7 @@ def take(action: Action, selection: Selection, answer: str) -> Taken:
     if old_root is None or new_root is None:
         return Taken(answer)
     if action.part == "all":
-        return _taken_whole(selection, answer, old_root, new_root)
+        return _taken_whole(action, selection, answer, old_root, new_root)
     news = {it.name: it for it in definitions(new_root)}
     pairs = [(it, news[it.name]) for it in definitions(old_root) if it.name in news]
     needs: set[str] = set()
@@ -119,12 +120,19 @@ def sufficient(action: Action, selection: Selection, answer: str) -> str | None:
     return f"{answer[: found.end()]}{rest}\n"
 
 
-def _taken_whole(selection: Selection, answer: str, old_root: Node, new_root: Node) -> Taken:
+def _taken_whole(
+    action: Action, selection: Selection, answer: str, old_root: Node, new_root: Node
+) -> Taken:
     """The answer without what was neither asked for nor there before."""
     olds = [it for it in definitions(old_root) if it.outer.parent == old_root]
     news = [it for it in definitions(new_root) if it.outer.parent == new_root]
     imports = _imports(answer, new_root) if not _imports(selection.code, old_root) else []
     statements = [it for it in old_root.children if it.type != "comment"]
+    names = {it.name for it in definitions(new_root)}
+    if action != REWRITE and olds and not names & {it.name for it in olds}:
+        return Taken("")  # something else, such as an example of the like
+    if action.name == "fstring" and _words_of(old_root) != _words_of(new_root):
+        return Taken("")  # the strings say something else now
     if len(olds) == len(statements) == 1:
         answer = _definition_in(answer, new_root, olds[0].name, selection) or answer
     elif (
@@ -140,6 +148,18 @@ def _taken_whole(selection: Selection, answer: str, old_root: Node, new_root: No
     # Old code keeps some margin where its lines agree on none, as in a mixture of tabs and blanks.
     code = textwrap.indent(answer, leading(selection.code))
     return Taken(code, tuple(_missing_imports(selection, answer, imports)))
+
+
+def _words_of(root: Node) -> str:
+    """What all Python strings say, whatever is put into them."""
+    texts = (
+        "".join(
+            (part.text or b"").decode() for part in it.children if part.type == "string_content"
+        )
+        for it in nodes_of(root)
+        if it.type == "string"
+    )
+    return re.sub("[{}]", "", "\n".join(_PLACEHOLDER.sub("", text) for text in texts))
 
 
 def _definition_in(answer: str, root: Node, name: str, selection: Selection) -> str | None:

@@ -1,4 +1,4 @@
-"""What an edit has not kept: syntax, names, signatures. A sentence for a person each.
+"""What an edit has not kept: names, signatures. A sentence for a person each. And syntax.
 
 Reads trees, runs nothing: what is not said here may still be wrong. Knows neither models nor
 editors.
@@ -18,6 +18,15 @@ _ASKS_FOR_SIGNATURE = re.compile(
     r"renam|paramet|argument|signature|return type|type hint|annotat|default|keyword|\basync\b",
     re.IGNORECASE,
 )
+_LEAVING = frozenset(
+    {"return_statement", "raise_statement", "throw_statement", "break_statement"}
+    | {"continue_statement"}
+)
+_NEVER_DEAD = frozenset(
+    {"comment", "function_declaration", "switch_case", "switch_default", "else_clause"}
+)
+"""What may stand behind them: some declarations count from the start of their block."""
+_ASKS_FOR_LOSS = re.compile(r"renam|remov|delet|drop|inlin|merg|replac|call it", re.IGNORECASE)
 _MAX_NAMES = 3
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__class__"}
 
@@ -25,7 +34,7 @@ _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__cl
 def faults(
     selection: Selection, new: str, *, wish: str = "", needs: tuple[str, ...] = ()
 ) -> list[str]:
-    """What a person should know before accepting an edit; empty if nothing was found.
+    """What a person should know before accepting an edit that parses; empty if nothing was found.
 
     Args:
         selection: the old code and the text that it is in.
@@ -33,17 +42,10 @@ def faults(
         wish: what was asked for; a signature may change if that speaks of it.
         needs: imports that the new code needs and that the file does not have.
     """
-    after = selection.replaced_by(new)
-    before_errors, after_errors = (
-        _num_errors(selection.language, text) for text in (selection.text, after)
-    )
-    if before_errors is None or after_errors is None:
-        return []
-    if after_errors > before_errors:
-        return ["The result has a syntax error."]
     found = [f"It needs `{line}`." for line in needs]
     found += _changed_signatures(selection, new, wish)
-    found += _lost_names(selection, new)
+    found += _lost_names(selection, new, wish)
+    found += _dead_code(selection, new)
     if selection.language == "python":
         found += _unknown_names(selection, new, needs)
     return found
@@ -86,8 +88,29 @@ def _signature(definition: Definition) -> tuple[str, ...]:
     return () if around is None else (_words(around),)
 
 
-def _lost_names(selection: Selection, new: str) -> Iterator[str]:
-    """Names that the old code defined, the new one does not, and the rest of the text uses."""
+def _dead_code(selection: Selection, new: str) -> Iterator[str]:
+    """Statements behind one that leaves their block, where the old code had none."""
+    old_root = tree_root(selection.language, selection.code)
+    new_root = tree_root(selection.language, _without_margin(new))
+    if old_root is None or new_root is None:
+        return
+    if any(map(_is_dead, nodes_of(new_root))) and not any(map(_is_dead, nodes_of(old_root))):
+        yield "Some of the code can never be reached."
+
+
+def _is_dead(node: Node) -> bool:
+    before = node.prev_named_sibling
+    while before is not None and before.type == "comment":
+        before = before.prev_named_sibling
+    is_statement = node.is_named and node.type not in _NEVER_DEAD
+    return is_statement and before is not None and before.type in _LEAVING
+
+
+def _lost_names(selection: Selection, new: str, wish: str) -> Iterator[str]:
+    """Names that the old code defined and the new one does not.
+
+    Functions and classes, unless that was the wish, and whatever the rest of the text uses.
+    """
     old_root = tree_root(selection.language, selection.code)
     new_root = tree_root(selection.language, new)
     if old_root is None or new_root is None:
@@ -97,6 +120,9 @@ def _lost_names(selection: Selection, new: str) -> Iterator[str]:
     used = lost & set(re.findall(r"\w+", rest))
     if used:
         yield f"Used elsewhere and no longer defined here: {_listed(used)}."
+    gone = {it.name for it in definitions(old_root)} - {it.name for it in definitions(new_root)}
+    if gone - used and not _ASKS_FOR_LOSS.search(wish):
+        yield f"No longer defined: {_listed(gone - used)}."
 
 
 def _defined_at_top(root: Node) -> set[str]:

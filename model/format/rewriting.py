@@ -22,7 +22,8 @@ Part = Literal["all", "signature", "docstring", "body"]
 """What of an answer is used; the rest of the old code stays whatever the model wrote."""
 
 _IMPORT = re.compile("import|use_declaration|package")
-_GROWING = re.compile(r"\.(append|add|extend|update)\(|\]\s*=|\+=")
+_GROWING = re.compile(r"[\w.]+\.(?:append|add)\([^\n]*\)|[\w.]+\[[^\n]*\] = [^\n]*")
+"""The one statement of a loop that a comprehension can stand for."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,13 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "simplify",
         "Simplify",
-        (
-            "Make this code simpler and shorter. It must do the same.",
-            "Simplify this code without changing what it does. Give back the whole code.",
-        ),
+        # Asked for shorter code, the default model leaves out what the code is there for.
+        ("Simplify this code without changing what it does. Give back the whole code.",),
     ),
     Action(
         "errors",
         "Add error handling",
-        (
-            "Handle errors in this function: raise ValueError with a clear message for bad input. "
-            "Give back the whole function.",
-            "Add error handling to this code. Give back the whole code.",
-        ),
+        ("Add error handling to this code. Give back the whole code.",),
     ),
     Action(
         "fstring",
@@ -161,7 +156,7 @@ def is_offered(action: Action, selection: Selection) -> bool:
         case "fstring":
             return any(map(_formats, nodes_of(root)))
         case "comprehension":
-            return _has(root, "for_statement") and _GROWING.search(selection.code) is not None
+            return any(map(_collects, nodes_of(root)))
         case "loop":
             return any(node.type.endswith("_comprehension") for node in nodes_of(root))
     return True
@@ -253,6 +248,19 @@ def _text(text: str, node: Node) -> str:
 
 def _has(root: Node, *kinds: str) -> bool:
     return any(node.type in kinds for node in nodes_of(root))
+
+
+def _collects(node: Node) -> bool:
+    """Whether a node is a loop that does nothing but fill a list, set or dict."""
+    if node.type != "for_statement":
+        return False
+    body = node.child_by_field_name("body")
+    while body is not None and body.named_child_count == 1:
+        (only,) = body.named_children
+        if only.type != "if_statement":
+            return _GROWING.fullmatch((only.text or b"").decode(errors="replace")) is not None
+        body = None if only.child_by_field_name("alternative") else only.named_children[-1]
+    return False
 
 
 def _formats(node: Node) -> bool:

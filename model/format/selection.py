@@ -111,7 +111,9 @@ class Selection:
     def _quoted(self) -> frozenset[int]:
         """Indexes of the selected lines that begin inside a string."""
         first = self.first_line
-        return frozenset(row - first for row in _quoted_rows(self.language, self.text))
+        last = first + len(LINE_BREAK.findall(self.old))
+        rows = _quoted_rows(self.language, self.text, first, last)
+        return frozenset(row - first for row in rows)
 
     def _with_unit(self, code: str) -> str:
         """Code indented as the old code is, or else as the text around it."""
@@ -295,8 +297,10 @@ def _without(margin: str, line: str, *, is_quoted: bool) -> str:
     return line if is_quoted else line.lstrip(" \t")
 
 
-def _quoted_rows(language: str, text: str) -> frozenset[int]:
-    """Rows of a text that begin inside a string."""
+def _quoted_rows(
+    language: str, text: str, first: int = 0, last: int | None = None
+) -> frozenset[int]:
+    """Rows of a text, of those from `first` to `last`, that begin inside a string."""
     root = tree_root(language, text)
     if root is None:
         return frozenset()
@@ -304,12 +308,11 @@ def _quoted_rows(language: str, text: str) -> frozenset[int]:
     waiting = [root]
     while waiting:
         node = waiting.pop()
-        # Not `.row`: in tree-sitter 0.26.0 that attribute of a point frees its number too early.
-        first, last = node.start_point[0], node.end_point[0]
-        if first == last:
+        start, end = node.start_point[0], node.end_point[0]
+        if start == end or end < first or (last is not None and start > last):
             continue
         if "string" in node.type and node.type != "concatenated_string":
-            rows.update(range(first + 1, last + 1))
+            rows.update(range(start + 1, end + 1))
         else:
             waiting += node.children
     return frozenset(rows)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.format.answers import sufficient, take
-from model.format.edit_checks import faults
+from model.format.edit_checks import faults, parses_no_worse
 from model.format.plan import HolePlan
 from model.format.prompt import FENCE
 from model.format.rewriting import ACTIONS, action_named, is_offered, outline, question_for
@@ -174,7 +174,6 @@ def test_only_what_was_asked_about_is_taken(old: str, answer: str, expected: str
     ("old", "new", "expected"),
     [
         ("def f(a):\n    return a\n", "def f(a):\n    return -a", []),
-        ("def f(a):\n    return a\n", "def f(a:\n    return a", ["syntax error"]),
         ("def f(a):\n    return a\n", "def f(a, b=1):\n    return a", ["signature of `f`"]),
         ("def f(a):\n    return a\n", "def f(a: int):\n    return a", []),
         ("def _f(a):\n    return a\n", "def _f(b):\n    return b", []),
@@ -187,7 +186,10 @@ def test_only_what_was_asked_about_is_taken(old: str, answer: str, expected: str
         ("x = 1\ny = x\n", "z = 1", []),
         (f"{CURSOR}x = 1{CURSOR}\ny = x\n", "z = 1", ["no longer defined here: `x`"]),
         (f"{CURSOR}def f(): 1{CURSOR}\nf()\n", "def g(): 1", ["no longer defined here: `f`"]),
-        ("x = (\n", "x = (1", []),
+        ("def f():\n    1\n", "def g():\n    1", ["No longer defined: `f`"]),
+        ("def f():\n    return 1\n", "def f():\n    return 1\n    f()", ["never be reached"]),
+        ("def f():\n    return 1\n", "def f():\n    if f:\n        return 1\n    f()", []),
+        ("def f():\n    return 1\n    f()\n", "def f():\n    return 2\n    f()", []),
         (
             "def f(a):\n    return a\n",
             "def f(a):\n    try:\n        with open(a) as b, c() as (d, *e):\n"
@@ -205,6 +207,26 @@ def test_what_was_not_kept_is_said(old: str, new: str, expected: list[str]) -> N
     assert all(words in fault for words, fault in zip(expected, found, strict=True)), found
 
 
+def test_syntax_may_be_as_broken_as_before() -> None:
+    assert parses_no_worse(selected("def f(a):\n    return a\n"), "def f(a):\n    return -a")
+    assert not parses_no_worse(selected("def f(a):\n    return a\n"), "def f(a:\n    return a")
+    assert parses_no_worse(selected("x = (\n"), "x = (1")
+    assert parses_no_worse(selected("Dear all,\n", language="text"), "Dear (")
+
+
+def test_strings_say_the_same_when_they_are_converted() -> None:
+    old = "x = '%s: {}' % a + '{:.2f} %'.format(b)\n"
+    good = "x = f'{a}: {{}}' + f'{b:.2f} %'\n"
+    assert taken("fstring", old, good) == good
+    assert taken("fstring", old, "x = f'{a}: {{}}' + f'${b:.2f} %'\n") == ""
+
+
+def test_something_else_is_no_answer() -> None:
+    assert taken("simplify", "def f():\n    1\n", "class Cart:\n    x = 1\n") == ""
+    wish = "Rename f to g"
+    assert faults(selected("def f():\n    1\n"), "def g():\n    1", wish=wish) == []
+
+
 def test_a_signature_may_change_if_that_was_the_wish() -> None:
     selection = selected("def f(a):\n    return a\n")
     assert faults(selection, "def f(a, b):\n    return a", wish="Add a parameter b") == []
@@ -216,7 +238,10 @@ OFFERED = {
     "body": ('def f(a):\n    """Do."""\n    ...', "def f(a): return 1"),
     "errors": ("open(a)", "a = 1"),
     "fstring": ("'%s' % a", "f'{a}'"),
-    "comprehension": ("for a in b:\n    c.append(a)", "for a in b:\n    print(a)"),
+    "comprehension": (
+        "for a in b:\n    if a:\n        c.d.append(a)",
+        "for a in b:\n    c.append(a)\n    print(a)",
+    ),
     "loop": ("x = [a for a in b]", "x = [a]"),
 }
 
