@@ -1,9 +1,9 @@
 """Typing through the real server and engine: time to ghost text by tier, memory, cancels, errors.
 
     python tests/bench/bench_typing.py [--data DIR] [--parts session trace two cancels files large]
-        [--scale 1.0] [--edits 200] [--settings '{"mode": "exact"}']
+        [--scale 1.0] [--edits 150] [--settings '{"mode": "exact"}']
 
-About five minutes with all parts. DIR holds typing traces in the format of josephg/editing-traces;
+About five and a half minutes with all parts. DIR holds typing traces in the format of josephg/editing-traces;
 without it the part `trace` is left out. Milliseconds run from the last keystroke to the first sight
 of ghost text, the editor's own debounce of 50 ms (Neovim: 200) included. Problems, of which there
 must be none, go to stderr as they are found. The last line is one JSON object.
@@ -147,7 +147,7 @@ async def play_files(editors: Editors) -> None:
     """Every line of every kind of file."""
     for name, text in FILES.items():
         window = await editors.open(0, f"{name}.py", text)
-        window.hands.scale = editors.scale / 5
+        window.hands.scale = editors.scale / 10
         await window.play(everywhere(text))
         window.close()
 
@@ -332,7 +332,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with typing traces")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--scale", type=float, default=1.0, help="1 is the speed of a person")
-    parser.add_argument("--edits", type=int, default=200, help="of the trace")
+    parser.add_argument("--edits", type=int, default=150, help="of the trace")
     parser.add_argument("--settings", default="{}", help="of the server, as JSON")
     print(json.dumps(asyncio.run(measure(parser.parse_args()))))
 
