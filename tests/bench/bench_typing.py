@@ -3,7 +3,7 @@
     python tests/bench/bench_typing.py [--data DIR] [--parts session trace two cancels files large]
         [--scale 1.0] [--edits 150] [--settings '{"mode": "exact"}']
 
-About five and a half minutes with all parts. DIR holds typing traces in the format of josephg/editing-traces;
+About six minutes with all parts. DIR holds typing traces in the format of josephg/editing-traces;
 without it the part `trace` is left out. Milliseconds run from the last keystroke to the first sight
 of ghost text, the editor's own debounce of 50 ms (Neovim: 200) included. Problems, of which there
 must be none, go to stderr as they are found. The last line is one JSON object.
