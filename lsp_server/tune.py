@@ -19,7 +19,7 @@ from lsp_server.settings import Settings, engine_arguments
 from model.weight_file import Progress
 from sampler.messages import Failed, FrameDecoder, FrameError, Hello, Tune, Tuned, Tuning
 from sampler.messages import encode as encode_frame
-from sampler.profile import BUSY_LOAD, Choice
+from sampler.profile import Choice
 
 MEASURING = "measuring this machine"
 ANSWER_S = 20.0
@@ -164,5 +164,5 @@ def show(tuned: Tuned) -> None:
     console.print(f"suggested mode: [bold]{choice.mode}[/]")
     where = tuned.path or "nowhere, because its folder cannot be written to"
     console.print(f"measured in {profile.measured_s:.1f} s, kept {where}", markup=False)
-    if profile.load > BUSY_LOAD:
-        console.print("the machine was busy with other work: measure again when it is not")
+    if profile.is_doubtful:
+        console.print("the machine was busy with other work: measure again when it is quiet")

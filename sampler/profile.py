@@ -67,6 +67,11 @@ class Profile:
     load: float = 0.0
     """Share of the machine that was in use by others when the measurement began."""
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether other programs were in the way: good until there is a better one."""
+        return self.load > BUSY_LOAD
+
     def check(self) -> None:
         """Refuse what no measurement can give.
 

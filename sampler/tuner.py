@@ -40,10 +40,11 @@ logger = logging.getLogger(__name__)
 
 QUIET_S = 1.5
 """Measuring by itself waits until nobody has asked for anything for so long."""
-LOOK_PAUSE_S = 5.0
+LOOK_PAUSE_S = 10.0
 """Between two looks whether another engine still measures, or the machine is still busy."""
 PATIENCE_S = 600.0
-"""So long measuring unasked waits for a machine that is busy; then it is measured as it is."""
+"""So long measuring unasked waits for a machine that is busy; then it is measured as it is, and
+again as soon as it is quiet."""
 EVENT_PAUSE_S = 0.1
 """Between two reports of how far the measurement is."""
 SHAPE = NAMED["qwen2.5-coder-0.5b"]
@@ -151,7 +152,8 @@ class Tuner:
         self._not_before = clock() + QUIET_S
         self._patient_until = clock() + PATIENCE_S
         self.profile = read_profile(target, self._folder) if is_automatic else None
-        self._is_wanted = is_automatic and self.profile is None
+        self._is_automatic = is_automatic
+        self._is_wanted = self._could_be_better()
         if self.profile is not None:
             self._use(self.profile)
 
@@ -211,8 +213,8 @@ class Tuner:
     def _begin(self) -> bool:
         """Whether it is time and our turn; a profile that another engine has kept ends the wish."""
         self._load_before = self._load()
-        is_patient = not self._askers and self._clock() < self._patient_until
-        if is_patient and self._load_before > BUSY_LOAD:
+        has_time = self.profile is not None or self._clock() < self._patient_until
+        if not self._askers and has_time and self._load_before > BUSY_LOAD:
             return False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -221,8 +223,9 @@ class Tuner:
             return False
         except OSError as error:  # e.g. a folder that cannot be written to: nobody else can either
             logger.info("measuring without a lock: %s", error)
-        if not self._askers and (profile := read_profile(self._target, self._folder)) is not None:
-            self._use(profile)
+        kept = None if self._askers else read_profile(self._target, self._folder)
+        if kept is not None and not kept.is_doubtful:
+            self._use(kept)
             self._is_wanted = False
             self._lock.release()
             return True
@@ -252,9 +255,13 @@ class Tuner:
         write_profile(profile, self._folder)
         self._use(profile)
         events: list[Event] = [self._tuned(asker) for asker in self._askers]
-        self._askers, self._is_wanted = [], False
+        self._askers, self._is_wanted = [], self._could_be_better()
+        self._not_before = self._clock() + LOOK_PAUSE_S
         self._stop()
         return events
+
+    def _could_be_better(self) -> bool:
+        return self._is_automatic and (self.profile is None or self.profile.is_doubtful)
 
     def _use(self, profile: Profile) -> None:
         self.profile = profile

@@ -441,13 +441,34 @@ def test_a_busy_machine_is_measured_later(tmp_path: Path) -> None:
     assert bench.tuner.profile.load == 0.1
 
 
-def test_a_machine_that_is_always_busy_is_measured_all_the_same(tmp_path: Path) -> None:
+def test_a_machine_that_is_always_busy_is_measured_and_again_when_it_is_quiet(
+    tmp_path: Path,
+) -> None:
     bench = Bench(tmp_path)
     bench.load = 1.5
-    bench.finish()
+    while bench.tuner.profile is None:
+        bench.now += bench.tuner.pause_s() or 0.0
+        bench.tuner.step()
     assert bench.now >= 100 + PATIENCE_S
-    assert bench.tuner.profile is not None
-    assert bench.tuner.profile.load == 1.5
+    assert bench.tuner.profile.is_doubtful
+    later = Bench(tmp_path)  # the next start
+    later.load = 1.5
+    assert later.tuner.profile == bench.tuner.profile
+    before = later.engine.runner.num_forwards
+    for _ in range(200):
+        pause_s = later.tuner.pause_s()
+        assert pause_s is not None
+        later.now += pause_s
+        later.tuner.step()
+    assert later.now >= 100 + PATIENCE_S
+    assert later.engine.runner.num_forwards == before, "it has one, so it can wait"
+    later.load = 0.1
+    later.finish()
+    assert not later.tuner.profile.is_doubtful
+    assert bench.tuner.pause_s() is not None
+    bench.load = 0.1
+    bench.finish()
+    assert bench.tuner.profile == later.tuner.profile, "taken over"
 
 
 def test_who_asks_is_told_how_far_it_is_and_what_came_out(tmp_path: Path) -> None:
