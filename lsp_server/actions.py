@@ -16,11 +16,13 @@ from pygls.exceptions import JsonRpcInvalidParams
 
 from lsp_server.documents import LINE_BREAK, Document, Position
 from lsp_server.edit_progress import EditProgress
+from lsp_server.last_edit import LastEdit, line_ends, line_of
 from lsp_server.rewrite import RewriteError, Rewritten, Wish, rewrite
 from lsp_server.translate import to_position
 from lsp_server.workspace_edit import Abilities, abilities_of, workspace_edit
-from model.format.rewriting import ACTIONS, FIX, REWRITE, Action, action_named, is_offered
-from model.format.selection import Selection, select
+from model.format.renaming import Rename, places_left, rename_between
+from model.format.rewriting import ACTIONS, AGAIN, FIX, REWRITE, Action, action_named, is_offered
+from model.format.selection import Hunk, Selection, hunks, select
 from model.format.syntax import language_of
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Edits:
 
     def __init__(self, server: "SeedServer") -> None:
         self.abilities = Abilities()
+        self.last_edit = LastEdit()
         self._server = server
 
     def introduce(self, capabilities: types.ClientCapabilities) -> None:
@@ -82,11 +85,12 @@ class Edits:
             return []
         start, end = sorted(map(to_position, (params.range.start, params.range.end)))
         is_asked = context.trigger_kind is not types.CodeActionTriggerKind.Automatic
+        again = self._again(document, context)
         selection, num_lines_before = _nearby(document, start, end)
         if selection is None:
-            return []
+            return again
         errors = _errors(context.diagnostics, selection, num_lines_before)
-        return [
+        return again + [
             self._action(_Order(uri, document.version, start, end, Wish(action, detail)), context)
             for action in ACTIONS
             for detail in [errors if action == FIX else ""]
@@ -119,10 +123,27 @@ class Edits:
             message = answer.failure_reason or "The editor has not applied the edit."
         return {"applied": answer.applied, "message": message}
 
+    def _again(
+        self, document: Document, context: types.CodeActionContext
+    ) -> list[types.CodeAction]:
+        """What finishes a rename in the line that was edited last."""
+        edited = self.last_edit.of(document)
+        if edited is None or not _is_wanted(_kind(AGAIN), context.only):
+            return []
+        rename = rename_between(edited.before, line_of(document, edited.line))
+        if rename is None or not re.search(rf"\b{rename.old}\b", document.text):
+            return []
+        place = Position(edited.line, 0)
+        wish = Wish(AGAIN, f"{rename.old} {rename.new}")
+        order = _Order(document.uri, document.version, place, place, wish)
+        offered = self._action(order, context)
+        offered.title = f"Rename the other {rename.old} to {rename.new}, too"
+        return [offered]
+
     def _action(self, order: _Order, context: types.CodeActionContext) -> types.CodeAction:
         action = order.wish.action
         offered = types.CodeAction(title=action.title, kind=_kind(action))
-        if self.abilities.has_tags:
+        if self.abilities.has_tags and action != AGAIN:
             offered.tags = [types.CodeActionTag.LlmGenerated]
         if action == FIX:
             offered.diagnostics = context.diagnostics
@@ -178,6 +199,8 @@ class Edits:
         version = document.version
         if order.version not in (None, version):
             raise RewriteError(_STALE)
+        if wish.action == AGAIN:
+            return self._finish_rename(document, order)
         selection = _select(document, order.start, order.end)
         if selection is None:
             raise RewriteError("There is no code at this place.")
@@ -194,13 +217,29 @@ class Edits:
         message = _description(rewritten)
         edit = workspace_edit(
             document,
-            selection,
-            rewritten.new,
+            hunks(selection.old, rewritten.new, selection.start),
             label=_label(wish.action),
             description=message,
             abilities=self.abilities,
         )
         return edit, message
+
+    def _finish_rename(self, document: Document, order: _Order) -> tuple[types.WorkspaceEdit, str]:
+        """The edit of `AGAIN`, whose detail is the old name and the new one."""
+        old, _, new = order.wish.detail.partition(" ")
+        language, text = language_of(document.language), document.text
+        ends = line_ends(document, order.start.line)
+        found = places_left(language, text, Rename(old, new), *ends)
+        if not found or not new.isidentifier():
+            raise RewriteError("There is no other place to rename.")
+        edit = workspace_edit(
+            document,
+            [Hunk(place.start, place.end, new) for place in found],
+            label=_label(AGAIN),
+            description=f"`{old}` becomes `{new}` in {len(found)} places, found by syntax.",
+            abilities=self.abilities,
+        )
+        return edit, f"{len(found)} places."
 
 
 def register(server: "SeedServer") -> Edits:
@@ -287,7 +326,8 @@ def _order(data: Any) -> _Order:
         JsonRpcInvalidParams: if it is nothing that this server could have offered.
     """
     try:
-        action = action_named(data.get("action") or REWRITE.name)
+        name = data.get("action") or REWRITE.name
+        action = AGAIN if name == AGAIN.name else action_named(name)
         places = [data["range"][end] for end in ("start", "end")]
         start, end = sorted(Position(int(it["line"]), int(it["character"])) for it in places)
         uri, version, detail = data["uri"], data.get("version"), data.get("instruction", "")

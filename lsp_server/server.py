@@ -57,6 +57,8 @@ _ENCODINGS: dict[str, Encoding] = {"utf-8": "utf-8", "utf-16": "utf-16", "utf-32
 class SeedServer(LanguageServer):
     """What the handlers share: settings, documents, the engine's client, the sessions."""
 
+    edits: actions.Edits
+
     def __init__(self, configuration: Configuration, engine_command: Sequence[str]):
         super().__init__(
             "seed-lsp",
@@ -158,6 +160,9 @@ class SeedServer(LanguageServer):
 
     def change_document(self, uri: str, version: int, changes: Sequence[Change]) -> None:
         """An open document was edited."""
+        known = self.documents.get(uri)
+        if known is not None:
+            self.edits.last_edit.watch(known, changes)
         document = self.documents.change(uri, version, changes)
         if document is None:
             logger.warning("a change of %s is ignored: the document is not open", uri)
@@ -302,7 +307,7 @@ def make_server(
     server = SeedServer(configuration, engine_command)
     commands.register(server)
     workspace_features.register(server)
-    edits = actions.register(server)
+    server.edits = actions.register(server)
 
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
@@ -313,7 +318,7 @@ def make_server(
         server.completions.is_followed = wire.follows_updates(params.capabilities.experimental)
         window = params.capabilities.window
         server.loading.is_supported = bool(window and window.work_done_progress)
-        edits.introduce(params.capabilities)
+        server.edits.introduce(params.capabilities)
         completion_items.register(server, params.capabilities)
 
     @server.feature(types.INITIALIZED)

@@ -1,15 +1,12 @@
-"""From new text for a selection to LSP's workspace edit, as far as the client knows them.
+"""From changes of a document to LSP's workspace edit, as far as the client knows them. Pure."""
 
-Pure. Only lines that differ are replaced, so that cursors and folds elsewhere stay where they are.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lsprotocol import types
 
 from lsp_server.documents import Document
-from model.format.selection import Selection, hunks
+from model.format.selection import Hunk
 
 _ANNOTATION = "seed"
 
@@ -55,27 +52,22 @@ def abilities_of(capabilities: types.ClientCapabilities) -> Abilities:
 
 def workspace_edit(
     document: Document,
-    selection: Selection,
-    new: str,
+    changes: Sequence[Hunk],
     *,
     label: str,
     description: str,
     abilities: Abilities,
 ) -> types.WorkspaceEdit:
-    """The edit that puts `new` in the place of the selection.
+    """The edit that makes some changes of a document, at once.
 
     Args:
-        document: whose text the selection is of.
-        selection: the old code.
-        new: the text for its place.
+        document: as it is now.
+        changes: in the order of the text.
         label: what was done.
         description: what a person should know before confirming it.
         abilities: of the client.
     """
-    edits = [
-        types.TextEdit(_range(document, hunk.start, hunk.end), hunk.text)
-        for hunk in hunks(selection.old, new, selection.start)
-    ]
+    edits = [types.TextEdit(_range(document, hunk.start, hunk.end), hunk.text) for hunk in changes]
     if not abilities.has_versions:
         return types.WorkspaceEdit(changes={document.uri: edits})
     identifier = types.OptionalVersionedTextDocumentIdentifier(document.uri, document.version)

@@ -53,6 +53,8 @@ FIX = Action(
         "Fix this error: {errors}\nChange nothing else. Give back the whole code.",
     ),
 )
+AGAIN = Action("again", "Rename the other places, too", ())
+"""No model is asked: it finishes a rename that was begun by hand."""
 ACTIONS: tuple[Action, ...] = (
     REWRITE,
     FIX,

@@ -87,14 +87,16 @@ class Desk:
             types.ExecuteCommandParams(REWRITE_COMMAND, [{**argument, **fields}])
         )
 
-    def text_with(self, edit: types.WorkspaceEdit | None, text: str = TEXT) -> str:
+    def text_with(
+        self, edit: types.WorkspaceEdit | None, text: str = TEXT, *, version: int = 1
+    ) -> str:
         """What the document is after an edit, as the editor would apply it."""
         assert edit is not None
         document = Document(URI, "python", 1, text, self.encoding)
         if edit.document_changes:
             (change,) = edit.document_changes
             assert isinstance(change, types.TextDocumentEdit)
-            assert change.text_document.version == 1
+            assert change.text_document.version == version
             edits: Any = change.edits
         else:
             assert edit.changes is not None
@@ -327,3 +329,18 @@ async def test_what_cannot_be_edited_is_said(desk: Desk) -> None:
         result = await desk.rewrite("Add two", **fields)
         assert result["applied"] is False
         assert words in result["message"]
+
+
+async def test_a_rename_by_hand_is_finished_without_the_model(place: StubPlace, desk: Desk) -> None:
+    desk.editor.open("def f(total, tax):\n    return total * tax\n")
+    desk.editor.type("ratio", 0, 13, 2, removed=3)
+    action = (await desk.offers(1, 4))[0]
+    assert action.title == "Rename the other tax to ratio, too"
+    assert action.tags is None
+    resolved = await desk.editor.code_action_resolve_async(action)
+    renamed = "def f(total, ratio):\n    return total * "
+    text = desk.text_with(resolved.edit, f"{renamed}tax\n", version=2)
+    assert text == f"{renamed}ratio\n"
+    desk.editor.type("ratio", 1, 19, 3, removed=3)
+    assert "Rename" not in (await desk.offers(1, 4))[0].title
+    assert place.records("Complete") == []
