@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
 from lsp_server.documents import LINE_BREAK, Document, Position
 from lsp_server.edit_progress import EditProgress
@@ -116,9 +116,11 @@ class Edits:
             edit, message = await self._carry_out(order)
         except RewriteError as error:
             return {"applied": False, "message": str(error)}
-        answer = await self._server.workspace_apply_edit_async(
-            types.ApplyWorkspaceEditParams(edit, label=_label(order.wish.action))
-        )
+        params = types.ApplyWorkspaceEditParams(edit, label=_label(order.wish.action))
+        try:
+            answer = await self._server.workspace_apply_edit_async(params)
+        except JsonRpcException:
+            return {"applied": False, "message": "The editor has refused the edit."}
         if not answer.applied:
             message = answer.failure_reason or "The editor has not applied the edit."
         return {"applied": answer.applied, "message": message}

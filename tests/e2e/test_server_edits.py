@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcRequestCancelled
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcRequestCancelled
 
 from lsp_server.actions import ASK_COMMAND, REWRITE_COMMAND
 from lsp_server.documents import Change, Document, Encoding, Position
@@ -56,6 +56,7 @@ class Desk:
     editor: Editor
     encoding: Encoding
     applied: list[types.WorkspaceEdit] = field(default_factory=list)
+    is_stubborn: bool = False
 
     async def offers(
         self, line: int, character: int, *, errors: tuple[str, ...] = (), **context: Any
@@ -121,6 +122,8 @@ async def desk(request: pytest.FixtureRequest, place: StubPlace) -> AsyncIterato
     desk = Desk(editor, "utf-8" if base is NEOVIM else "utf-16")
 
     def apply(params: types.ApplyWorkspaceEditParams) -> types.ApplyWorkspaceEditResult:
+        if desk.is_stubborn:
+            raise JsonRpcInvalidParams("no")
         desk.applied.append(params.edit)
         return types.ApplyWorkspaceEditResult(applied=True)
 
@@ -302,6 +305,14 @@ async def test_broken_syntax_is_asked_for_again_in_other_words(
     assert desk.text_with(desk.applied[0]) == TEXT.replace("a + 1", "a + 2")
     first, second = place.records("Complete")
     assert first["prefix"] != second["prefix"]
+
+
+async def test_an_editor_that_refuses_an_edit_breaks_nothing(place: StubPlace, desk: Desk) -> None:
+    place.write_script(Answer([ANSWER]))
+    desk.editor.open(TEXT)
+    desk.is_stubborn = True
+    result = await desk.rewrite("Add two")
+    assert result == {"applied": False, "message": "The editor has refused the edit."}
 
 
 async def test_bad_arguments_are_refused(desk: Desk) -> None:
