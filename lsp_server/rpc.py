@@ -3,6 +3,7 @@
 Its copy of the documents, tracebacks on the wire, requests left hanging. Knows no handler.
 """
 
+import contextlib
 from collections.abc import Generator
 from typing import Any
 
@@ -56,6 +57,10 @@ class SeedProtocol(LanguageServerProtocol):
             if "method" in data and "id" in data:
                 self._send_response(data["id"], error=error.to_response_error())
             raise
+
+    def _send_data(self, data: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the editor is gone; stdin will end, too
+            super()._send_data(data)
 
     def _send_response(
         self, msg_id: str | int, result: Any = None, error: types.ResponseError | None = None

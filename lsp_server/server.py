@@ -195,6 +195,7 @@ class SeedServer(LanguageServer):
             selected: the item of the popup menu that the offer has to continue.
         """
         start = time.perf_counter()
+        was_ready = self.engine.ready is not None
         self.refresh_settings()
         document = self.documents.get(uri)
         offer, quiet = None, "off"
@@ -211,7 +212,9 @@ class SeedServer(LanguageServer):
             exclusion = self.informed.refusal(uri)
             quiet = "excluded" if exclusion else quiet
             self.board.set_place(_excluded(uri, exclusion) if exclusion else quiet_of(quiet))
-        self.usage.answer(offer, quiet, 1000 * (time.perf_counter() - start))
+        # How long an engine takes to load is no latency of its answers.
+        elapsed_ms = 1000 * (time.perf_counter() - start) if was_ready else None
+        self.usage.answer(offer, quiet, elapsed_ms)
         return offer
 
     def _snapshot(

@@ -38,13 +38,17 @@ class Usage:
         if file is None:
             self._counts = Counts()
 
-    def answer(self, offer: Offer | None, quiet: str, elapsed_ms: float) -> None:
-        """A request was answered with an offer, or with nothing for the reason `quiet`."""
+    def answer(self, offer: Offer | None, quiet: str, elapsed_ms: float | None) -> None:
+        """A request was answered with an offer, or with nothing for the reason `quiet`.
+
+        Without `elapsed_ms` it is no answer to measure.
+        """
         self._counts.requests += 1
         if offer is None:
             self._counts.add_quiet(quiet)
         else:
-            self._counts.add_latency(offer.tier, elapsed_ms)
+            if elapsed_ms is not None:
+                self._counts.add_latency(offer.tier, elapsed_ms)
             self.show(offer)
         self._save_later()
 

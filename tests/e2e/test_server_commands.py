@@ -72,6 +72,7 @@ async def test_acceptance_is_counted_with_and_without_the_items_command(
 ) -> None:
     place.write_script(Answer(["foo(a)"], stop="line"))
     editor.open("x = \ny = \nz = \n")
+    await editor.wait_for_state("ready")
     [item] = await editor.ask(0, 4)
     editor.type("foo(a)", 0, 4, 2)
     assert item.command.command == "seed.accept"

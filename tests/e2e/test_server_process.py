@@ -161,6 +161,22 @@ def test_the_end_of_stdin_ends_the_server(place: StubPlace) -> None:
     assert not has_ended(pid, timeout_s=0.1)
 
 
+def test_an_editor_that_does_not_wait_leaves_no_traceback(place: StubPlace) -> None:
+    """Neovim closes both pipes if the answer to `shutdown` takes too long."""
+    wire = Wire(stub_server(place), place)
+    wire.initialize()
+    assert wire.process.stdout is not None
+    wire.process.stdout.close()
+    wire.send("shutdown", None, id=2)
+    wire.send("exit", None)
+    assert wire.process.stdin is not None
+    wire.process.stdin.close()
+    assert wire.process.wait(20) == 0
+    assert wire.process.stderr is not None
+    errors = wire.process.stderr.read().decode()
+    assert "Traceback" not in errors
+
+
 def test_exit_without_shutdown_is_code_1_and_with_it_0(place: StubPlace) -> None:
     wire = Wire(stub_server(place), place)
     wire.initialize()
