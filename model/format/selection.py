@@ -199,7 +199,7 @@ def select(
     return Selection(language, text, *lines)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=4)
 def tree_root(language: str, text: str) -> Node | None:
     """The root of a text's syntax tree; None if there is no grammar. A lone `\\r` ends a line."""
     tree = parse(language, _LONE_RETURN.sub("\n", text).encode(errors="replace"))
