@@ -19,7 +19,7 @@ from sampler.judgment import Judgment
 from sampler.kv_cache import CachedSequence
 from sampler.runner import Runner
 
-ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
+ROWS = (1, 2, 4, 8, 9, 12, 16, 17, 24, 32, 48, 64)
 CHUNKS = (64, 128, 256)
 NUM_CACHED = 512
 """Tokens behind which forwards are timed: about what a cursor has around it."""

@@ -178,7 +178,7 @@ def short() -> Recipe:
     return replace(
         adapt(),
         name="short",
-        num_steps=360,
+        num_steps=220,
         peak_lr=4e-4,
         blocks_per_record=96,
         block_sizes=(6, 5, 4),

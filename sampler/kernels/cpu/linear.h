@@ -6,17 +6,31 @@
 
 namespace {
 
+/// The blocks of eight rows, among `count` rows from `row` on, that hold all gated rows; a prompt's
+/// last chunk ends in a few gated rows, and the rest of it is not to pay for them.
+inline Rows gated_blocks(const uint8_t* gate, int row, int count) {
+  int begin = row, end = row + count;
+  if (gate == nullptr) return {begin, 0};
+  while (begin < end && !gate[begin]) ++begin;
+  while (end > begin && !gate[end - 1]) --end;
+  if (begin == end) return {begin, 0};
+  begin = begin / BLOCK_ROWS * BLOCK_ROWS;
+  return {begin, end - begin};
+}
+
 /// Like `multiply`, and the low-rank update on gated rows.
 inline void project(
     const Network& network, const Linear& linear, int panel, int row, int count,
     const uint8_t* gate, Floats (*y)[MAX_ROWS]) {
   multiply(linear.weight, panel, network.input, row, count, y);
-  if (gate == nullptr) return;
+  const Rows gated = gated_blocks(gate, row, count);
+  if (gated.count == 0) return;
   Floats updates[2][MAX_ROWS];
-  multiply(linear.update.b, panel, network.low_rank, row, count, updates);
-  for (int r = 0; r < count; ++r) {
-    if (!gate[row + r]) continue;
-    for (int tile = 0; tile < 2; ++tile) y[tile][r] = y[tile][r] + updates[tile][r];
+  multiply(linear.update.b, panel, network.low_rank, gated.first, gated.count, updates);
+  for (int r = 0; r < gated.count; ++r) {
+    if (!gate[gated.first + r]) continue;
+    const int at = gated.first - row + r;
+    for (int tile = 0; tile < 2; ++tile) y[tile][at] = y[tile][at] + updates[tile][r];
   }
 }
 
@@ -37,7 +51,7 @@ inline void prepare(
       }
       quantize(source, weight, row, network.input);
     }
-    if (gate == nullptr) return;
+    if (gated_blocks(gate, first, count).count == 0) return;
     const Matrix& a = linear.update.a;
     const int rank = linear.update.b.num_inputs;
     for (int panel = 0; panel < rank / PANEL; ++panel) {
