@@ -119,11 +119,13 @@ async def _show_all(tasks: list[Task], settings: Settings, console: Console) -> 
     """Show each task; returns how many got no answer."""
     status = console.status("")
     last = ""
+    is_loading = True
 
     def on_status(params: wire.StatusParams) -> None:
         nonlocal last
         status.update(with_percentage(params.message, params.progress))
-        if not console.is_terminal and params.message != last:
+        # Later it is busy and ready in turns: not between a completion's pieces.
+        if is_loading and not console.is_terminal and params.message != last:
             console.print(f"Engine: {params.message}")
         last = params.message
 
@@ -136,6 +138,7 @@ async def _show_all(tasks: list[Task], settings: Settings, console: Console) -> 
         start = time.perf_counter()
         with status:
             await client.wait_until_ready(ENGINE_TIMEOUT_S)
+        is_loading = False
         console.print(f"Engine ready after {time.perf_counter() - start:.1f} s: {last}")
         answers = [
             await _show(task, f"{number}/{len(tasks)}", client, console)

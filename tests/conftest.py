@@ -1,12 +1,17 @@
 """Fixtures that every kind of test shares."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from lsp_server.settings import PREFIX
 from model import hub
+
+if shutil.which("nvidia-smi") is None:
+    # Read when triton is first imported, which PyTorch may do before tests.interpreter does.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session")

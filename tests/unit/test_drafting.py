@@ -36,9 +36,10 @@ def test_what_is_unlikely_is_not_paid_for():
 
 def test_a_sure_draft_is_drafted_behind_and_a_doubtful_one_before():
     future = [0.5, 0.25]
-    sure = choose_layout([0.98], future, NATIVE_COSTS, token_ms=11.0, max_rows=4)
+    costs = ((1, 18.0), (8, 19.0))
+    sure = choose_layout([0.98], future, costs, token_ms=11.0, max_rows=4)
     assert sure == (0, 2)
-    doubtful = choose_layout([0.2], future, NATIVE_COSTS, token_ms=11.0, max_rows=4)
+    doubtful = choose_layout([0.2], future, costs, token_ms=11.0, max_rows=4)
     assert doubtful == (2, 0)
 
 
