@@ -31,12 +31,6 @@ class Canvas:
         tokens_L[0] = first
         return Canvas(start, tokens_L, tokens_L == mask_id)
 
-    @staticmethod
-    def seeded(start: int, tokens: list[int], device: torch.device) -> "Canvas":
-        """All slots visible: the settled token and drafts taken from elsewhere."""
-        tokens_L = torch.tensor(tokens, dtype=torch.long, device=device)
-        return Canvas(start, tokens_L, torch.zeros_like(tokens_L, dtype=torch.bool))
-
     @property
     def num_slots(self) -> int:
         """L, the settled slot included."""

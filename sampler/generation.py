@@ -174,7 +174,8 @@ class Writer:
             tokens = context[begin:] if is_last else context[begin : begin + chunk]
             started = time.perf_counter()
             sizes: tuple[int, ...] = ()
-            if is_last and not self._drafts_by_steps(task.request.mode):
+            is_drawn = task.request.temperature > 0  # token by token, without drafts
+            if is_last and not is_drawn and not self._drafts_by_steps(task.request.mode):
                 num_left = self.settings.num_positions - len(context)
                 branch = self._drafting_of(task.request.mode).choose(
                     [], num_positions=num_left, num_before=len(tokens) - 1

@@ -148,11 +148,6 @@ def _choose_runner(
     return runner
 
 
-def describe_kernels(network: Transformer | NativeModel) -> str:
-    """What computes, in words, e.g. `native avx512`."""
-    return f"native {network.path}" if isinstance(network, NativeModel) else "torch"
-
-
 def _suits_native(config: ModelConfig) -> bool:
     try:
         check_shape(config)

@@ -27,6 +27,11 @@ class Runner:
         )
         self.num_forwards = 0
 
+    @property
+    def kernels(self) -> str:
+        """What computes, in words, e.g. `native avx512`."""
+        return f"native {self.model.path}" if isinstance(self.model, NativeModel) else "torch"
+
     def allocate(self, num_positions: int) -> KVCache | NativeCache:
         """KV tensors for one sequence."""
         if isinstance(self.model, NativeModel):

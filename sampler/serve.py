@@ -249,7 +249,7 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
 
     path = resolve(arguments.model, offline=arguments.offline, report=report)
     server.announce(Loading("loading PyTorch"))
-    from sampler.load import choose_device, choose_kernels, describe_kernels, open_engine
+    from sampler.load import choose_device, choose_kernels, open_engine
     from sampler.tuner import Tuner, describe_target, prepare_threads
 
     device, dtype = choose_device(arguments.device, arguments.dtype, arguments.threads)
@@ -275,7 +275,7 @@ def load_engine(arguments: argparse.Namespace, server: Server) -> tuple["Engine"
         device=str(device),
         has_adapter=engine.runner.model.adapter is not None,
         pid=os.getpid(),
-        kernels=describe_kernels(engine.runner.model),
+        kernels=engine.runner.kernels,
     )
     return engine, tuner, ready
 

@@ -106,6 +106,7 @@ class GraphRunner(Runner):
         self._on_gpu = device
         if kernels is None:
             kernels = TRITON if device.type == "cuda" else TWINS
+        self._has_triton = kernels is TRITON
         self.arena = Arena(
             model.config,
             num_sequences=num_sequences,
@@ -169,6 +170,11 @@ class GraphRunner(Runner):
         distance = float((found_RD - expected_RD).norm() / expected_RD.norm())
         if not distance < MOST_DISTANCE:
             raise KernelError(f"the GPU kernels are {distance:.3f} away from the network")
+
+    @property
+    def kernels(self) -> str:
+        """What computes, in words."""
+        return "triton" if self._has_triton else "torch"
 
     def allocate(self, num_positions: int) -> KVCache | NativeCache:
         """One sequence of the arena."""

@@ -92,7 +92,7 @@ class OwnEngine:
         is_native = isinstance(model, NativeModel)
         self.settings: dict[str, Any] = {
             "device": str(device),
-            "kernels": f"native {model.path}" if is_native else "torch",
+            "kernels": self._engine.runner.kernels,
             "dtype": "int8" if is_native else str(dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "block_size": self._engine.settings.block_size,
