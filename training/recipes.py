@@ -33,6 +33,9 @@ class Recipe:
     records_per_step: int
     max_tokens: int
     """Records are cut to so many of their last tokens."""
+    long_hole: int = 0
+    """Every other record has a hole of at least so many tokens (stage `fim`); 0: as they come, half
+    of them under ten, from which a model learns to end after a line whatever is asked."""
     rank: int = 32
     alpha: float = 64.0
     peak_lr: float = 6e-4
@@ -140,9 +143,10 @@ def fim() -> Recipe:
         name="fim",
         stage="fim",
         kind="merge",
-        num_steps=100,
+        num_steps=110,
         records_per_step=4,
-        max_tokens=512,
+        max_tokens=768,
+        long_hole=24,
         rank=16,
         alpha=32.0,
         peak_lr=2e-4,

@@ -28,7 +28,7 @@ from training.held_out import held_out_figures
 from training.progress import training_bar
 from training.rates import matmul_rate
 from training.recipes import RECIPES, Recipe, RecipeError
-from training.source import ShardSource
+from training.source import ShardSource, long_holes
 from training.train import Run, train
 
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
@@ -112,7 +112,9 @@ def train_command(
                 "--records-per-step."
             )
         shards, held_out = Shards(data).split(HELD_OUT_SHARE)
+        long: Shards | None = None
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
+            long = long_holes(chosen, shards)
             shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
         if not len(shards):
             raise ShardError(f"{data} has no record that recipe {recipe} could train on.")
@@ -146,7 +148,8 @@ def train_command(
             ),
         )
         if evaluate_every and len(held_out):
-            unseen = ShardSource(held_out, special_ids, chosen.seed)
+            unseen_long = long_holes(chosen, held_out) if long is not None else None
+            unseen = ShardSource(held_out, special_ids, chosen.seed, long=unseen_long)
             run = replace(run, evaluate=_evaluation(chosen, unseen))
         source = ShardSource(
             shards,
@@ -154,6 +157,7 @@ def train_command(
             chosen.seed,
             chosen.vocabulary_size,
             edits=_edits(chosen, data),
+            long=long,
             decode=Tokenizer(vocabulary).decode if chosen.syntax_weight > 0 else None,
         )
         console = Console(stderr=True, quiet=not world.is_first)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from training.data.shards import EditShards, Shards
+from training.recipes import Recipe
 from training.stages import TrainingRecord
 from training.stages.edit import PairRecord
 from training.stages.reward import CodeRecord
@@ -24,6 +25,7 @@ class ShardSource:
         vocabulary_size: int | None = None,
         *,
         edits: EditShards | None = None,
+        long: Shards | None = None,
         decode: Callable[[Iterable[int]], str] | None = None,
     ) -> None:
         """Choose what is drawn.
@@ -34,9 +36,11 @@ class ShardSource:
             seed: of the order.
             vocabulary_size: ids that a trimmed vocabulary keeps; None: all.
             edits: edits to draw at every other place.
+            long: records with long holes to draw at every other place; not beside edits.
             decode: text of ids; with it, records can be read as code.
         """
-        self._shards, self._edits, self._decode = shards, edits, decode
+        assert edits is None or long is None, "every other place is taken"
+        self._shards, self._edits, self._long, self._decode = shards, edits, long, decode
         self._seed = seed
         self._shared: dict[str, Any] = {
             "special_ids": torch.tensor(sorted(special_ids), dtype=torch.long)
@@ -56,8 +60,10 @@ class ShardSource:
                 old_ids=ids_S[edit.old_start : edit.old_end],
                 **self._shared,
             )
-        place = index if self._edits is None else index // 2
-        stored = self._shards[self._shards.place(place, self._seed)]
+        shards = self._long if self._long is not None and index % 2 else self._shards
+        is_shared = self._edits is not None or self._long is not None
+        place = index // 2 if is_shared else index
+        stored = shards[shards.place(place, self._seed)]
         record = TrainingRecord(_as_ids(stored.tokens), stored.target_start, **self._shared)
         if self._decode is None:
             return record
@@ -67,3 +73,11 @@ class ShardSource:
 
 def _as_ids(tokens: Any) -> Tensor:
     return torch.from_numpy(tokens.astype("int64"))
+
+
+def long_holes(recipe: Recipe, shards: Shards) -> Shards | None:
+    """Records for every other place of stage `fim`; None where the recipe or the data has none."""
+    if not recipe.long_hole:
+        return None
+    long = shards.holes(recipe.max_tokens, min_target=recipe.long_hole)
+    return long if len(long) else None

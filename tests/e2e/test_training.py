@@ -27,7 +27,7 @@ from training.data.shards import (
     write_shards,
 )
 from training.recipes import RECIPES, RecipeError, adapt, edit, fim, onpolicy, order
-from training.source import ShardSource
+from training.source import ShardSource, long_holes
 from training.stages.edit import PairRecord
 from training.stages.reward import CodeRecord
 
@@ -140,6 +140,19 @@ def test_edits_are_drawn_at_every_other_place(model, shards, tmp_path):
     code = ShardSource(Shards(shards), [508, 509], 0, decode=lambda ids: "text").draw(0)
     assert isinstance(code, CodeRecord)
     assert code.ids_S.tolist() == drawn[0].ids_S.tolist()
+
+
+def test_every_other_record_has_a_long_hole_where_the_recipe_asks_for_it(shards):
+    records = Shards(shards)
+    targets = sorted(len(records[i].tokens) - records[i].target_start for i in range(len(records)))
+    recipe = replace(fim(), max_tokens=512, long_hole=targets[len(targets) * 3 // 4])
+    long = long_holes(recipe, records)
+    source = ShardSource(records, [508, 509], 0, long=long)
+    drawn = [source.draw(index) for index in range(40)]
+    lengths = [len(record.ids_S) - record.target_start for record in drawn]
+    assert min(lengths[1::2]) >= recipe.long_hole > min(lengths[::2])
+    assert long_holes(replace(recipe, long_hole=10_000), records) is None
+    assert long_holes(replace(recipe, long_hole=0), records) is None
 
 
 def test_shards_of_another_tokenizer_are_refused(model, shards, tmp_path):

@@ -257,10 +257,16 @@ class Shards(Stored[Record]):
     def _record(self, tokens: npt.NDArray[np.uint32], row: Any) -> Record:
         return Record(tokens, int(row["target_start"]), KINDS[row["kind"]])
 
-    def holes(self, max_tokens: int) -> "Shards":
-        """Records with a hole and at most so many tokens: nothing of their context is cut off."""
+    def holes(self, max_tokens: int, *, min_target: int = 0) -> "Shards":
+        """Records with a hole and at most so many tokens: nothing of their context is cut off.
+
+        Args:
+            max_tokens: of a record.
+            min_target: tokens of its hole, the end included.
+        """
         is_chosen = self._index["kind"] != KINDS.index("file")
         is_chosen &= self._index["length"] <= max_tokens
+        is_chosen &= self._index["length"] - self._index["target_start"] >= min_target
         return self._only(is_chosen)
 
 
