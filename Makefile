@@ -8,7 +8,7 @@ KERNELS := $(wildcard sampler/kernels/cpu/*.cpp sampler/kernels/cpu/*.h sampler/
 SOURCES := lsp_server model sampler training tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench fix
+.PHONY: help setup demo test lint types bench fix vsix
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,3 +44,7 @@ bench: setup ## measure; each bench ends with one JSON line
 fix: $(STAMP) ## format the code and repair what can be repaired
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+vsix: ## build the VS Code extension (needs Node 20 or newer)
+	@command -v npm >/dev/null || { echo "There is no npm: install Node 20 or newer"; exit 1; }
+	cd editors/vscode && npm ci && npm run check && npm run build && npm run package
