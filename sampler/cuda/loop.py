@@ -296,9 +296,7 @@ class DeviceLoop:
         verdict = self.network.judge(hidden_RD, buffers.wanted)
         self._kernels.advance(
             acceptance,
-            verdict.tokens_R,
-            verdict.logits_R,
-            verdict.wanted_R,
+            verdict,
             buffers.chain,
             buffers.layout.starts_C,
             buffers.layout.sizes_C,

@@ -11,6 +11,7 @@ from tests.interpreter import DEVICE
 triton = pytest.importorskip("triton")
 from sampler.cuda.layout import Layout  # noqa: E402
 from sampler.kernels.triton.advance import EMITTED, advance, advance_twin  # noqa: E402
+from sampler.kernels.triton.head import Verdict  # noqa: E402
 from sampler.kernels.triton.unmask import NEVER, unmask, unmask_twin  # noqa: E402
 from sampler.policy import UnmaskPolicy, num_accepted, select_unmask  # noqa: E402
 
@@ -65,6 +66,7 @@ def test_advance(sizes, num_right, acceptance, left, end, was_done, seed):
     wanted = logits - torch.rand(layout.num_rows, device=DEVICE)
     is_best = chain[1:] == tokens[: num_slots - 1]
     wanted[: num_slots - 1][is_best] = logits[: num_slots - 1][is_best]
+    verdict = Verdict(tokens, torch.ones_like(logits), logits, wanted)
     is_end = torch.zeros(MASK + 1, dtype=torch.bool, device=DEVICE)
     if end is not None and end < num_slots:
         is_end[tokens[end]] = True
@@ -74,9 +76,7 @@ def test_advance(sizes, num_right, acceptance, left, end, was_done, seed):
         report = torch.full((EMITTED + num_slots,), 77, device=DEVICE)
         step(
             acceptance,
-            tokens,
-            logits,
-            wanted,
+            verdict,
             mine,
             layout.starts_C,
             layout.sizes_C,

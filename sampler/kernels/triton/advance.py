@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sampler.kernels.triton.head import Verdict
+
 Acceptance = Literal["exact", "balanced", "fast"]
 LENGTH, SEQUENCE, LEFT, IS_DONE = range(4)
 """Places in the state: slots of the context, which sequence, tokens that may still be emitted, and
@@ -26,9 +28,7 @@ HAS_ENDED, NUM_EMITTED, NUM_ACCEPTED, EMITTED = range(4)
 
 def advance(
     acceptance: Acceptance,
-    tokens_R: Tensor,
-    logits_R: Tensor,
-    wanted_R: Tensor,
+    verdict: Verdict,
     chain_C: Tensor,
     starts_C: Tensor,
     sizes_C: Tensor,
@@ -44,9 +44,7 @@ def advance(
     Args:
         acceptance: `exact` accepts a draft that is the row's most likely token; `balanced` one
             whose logit is no more than -`log_delta` below the highest; `fast` every draft.
-        tokens_R: most likely token of each row, int64.
-        logits_R: its logit, float32.
-        wanted_R: logit of the draft behind each chain row, float32.
+        verdict: on all rows; `wanted_R` of a chain row is the logit of the draft behind it.
         chain_C: tokens of the chain, int64, replaced in place.
         starts_C: first row of the branch behind each chain row, int64.
         sizes_C: rows of that branch, int64; what it has no draft for is MASK in the next chain.
@@ -58,9 +56,9 @@ def advance(
     """
     num_slots = len(chain_C)
     _advance[(1,)](
-        tokens_R,
-        logits_R,
-        wanted_R,
+        verdict.tokens_R,
+        verdict.logits_R,
+        verdict.wanted_R,
         chain_C,
         starts_C,
         sizes_C,
@@ -79,9 +77,7 @@ def advance(
 
 def advance_twin(
     acceptance: Acceptance,
-    tokens_R: Tensor,
-    logits_R: Tensor,
-    wanted_R: Tensor,
+    verdict: Verdict,
     chain_C: Tensor,
     starts_C: Tensor,
     sizes_C: Tensor,
@@ -100,13 +96,13 @@ def advance_twin(
         return
     drafts_L = chain_C[1:]
     if acceptance == "exact":
-        is_accepted_L = drafts_L == tokens_R[:num_drafts]
+        is_accepted_L = drafts_L == verdict.tokens_R[:num_drafts]
     elif acceptance == "balanced":
-        is_accepted_L = wanted_R[:num_drafts] >= logits_R[:num_drafts] + log_delta
+        is_accepted_L = verdict.wanted_R[:num_drafts] >= verdict.logits_R[:num_drafts] + log_delta
     else:
         is_accepted_L = torch.ones_like(drafts_L, dtype=torch.bool)
     accepted = int(is_accepted_L.long().cumprod(0).sum())
-    settled = int(tokens_R[accepted])
+    settled = int(verdict.tokens_R[accepted])
     emitted = [*drafts_L[:accepted].tolist(), settled][: int(state[LEFT])]
     ends = [index for index, token in enumerate(emitted) if bool(is_end_V[token])]
     if ends:
@@ -118,7 +114,9 @@ def advance_twin(
     report[NUM_EMITTED], report[NUM_ACCEPTED] = len(emitted), accepted
     report[EMITTED : EMITTED + len(emitted)] = torch.tensor(emitted)
     start, size = int(starts_C[accepted]), int(sizes_C[accepted])
-    drafts = [*tokens_R[start : start + size].tolist(), *[mask_id] * num_drafts][:num_drafts]
+    drafts = [*verdict.tokens_R[start : start + size].tolist(), *[mask_id] * num_drafts][
+        :num_drafts
+    ]
     chain_C.copy_(torch.tensor([settled, *drafts]))
 
 

@@ -12,6 +12,7 @@ update (padded), P parts of the sum.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,24 +68,13 @@ def linear(
     parts_PRN = torch.empty(
         num_parts, num_rows, num_outputs, dtype=torch.float32, device=x_RD.device
     )
-    block_rows = _block_rows(num_rows)
-    grid = (triton.cdiv(num_outputs, BLOCK_N), num_parts, triton.cdiv(num_rows, block_rows))
+    grid = (triton.cdiv(num_outputs, BLOCK_N), num_parts, _num_row_blocks(num_rows))
     _linear[grid](
-        x_RD,
-        weight_ND,
-        *_operands(x_RD, weight_ND, update, is_gated_R),
-        parts_PRN,
-        num_rows,
-        num_outputs,
-        width,
-        per_part,
-        HAS_UPDATE=update is not None,
-        RANK=MIN_TILE if update is None else len(update.a_ED),
+        out=parts_PRN,
+        num_outputs=num_outputs,
+        per_part=per_part,
         BLOCK_N=BLOCK_N,
-        BLOCK_D=_block_inputs(x_RD),
-        BLOCK_R=block_rows,
-        num_warps=NUM_WARPS,
-        num_stages=NUM_STAGES,
+        **_arguments(x_RD, weight_ND, update, is_gated_R),
     )
     return parts_PRN
 
@@ -100,25 +90,14 @@ def swiglu(
     x_RD: Tensor, weight_ND: Tensor, update: Update | None = None, is_gated_R: Tensor | None = None
 ) -> Tensor:
     """silu(gate) · up (R, F) in the type of `x_RD`; the first half of the outputs is the gate."""
-    (num_rows, width), num_outputs = x_RD.shape, len(weight_ND) // 2
+    num_rows, num_outputs = len(x_RD), len(weight_ND) // 2
     product_RF = torch.empty(num_rows, num_outputs, dtype=x_RD.dtype, device=x_RD.device)
-    block_rows = _block_rows(num_rows)
-    grid = (triton.cdiv(num_outputs, BLOCK_GATE), triton.cdiv(num_rows, block_rows))
+    grid = (triton.cdiv(num_outputs, BLOCK_GATE), _num_row_blocks(num_rows))
     _swiglu[grid](
-        x_RD,
-        weight_ND,
-        *_operands(x_RD, weight_ND, update, is_gated_R),
-        product_RF,
-        num_rows,
-        num_outputs,
-        width,
-        HAS_UPDATE=update is not None,
-        RANK=MIN_TILE if update is None else len(update.a_ED),
+        out=product_RF,
+        num_outputs=num_outputs,
         BLOCK_N=BLOCK_GATE,
-        BLOCK_D=_block_inputs(x_RD),
-        BLOCK_R=block_rows,
-        num_warps=NUM_WARPS,
-        num_stages=NUM_STAGES,
+        **_arguments(x_RD, weight_ND, update, is_gated_R),
     )
     return product_RF
 
@@ -142,25 +121,41 @@ def _product(
     return y_RN + F.linear(low_RE.float(), update.b_NE.float()) * is_gated_R[:, None]
 
 
-def _operands(
+def _arguments(
     x_RD: Tensor, weight_ND: Tensor, update: Update | None, is_gated_R: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A, B and the gate; without an update, something that is never read stands for them."""
+) -> dict[str, Any]:
+    """What both kernels are launched with; without an update, nothing of it is read."""
     assert x_RD.is_contiguous()
     assert weight_ND.is_contiguous()
-    if update is None:
-        return weight_ND, weight_ND, weight_ND
-    assert is_gated_R is not None, "an update needs to know its rows"
-    return update.a_ED, update.b_NE, is_gated_R.view(torch.int8)
+    a, b, gate = weight_ND, weight_ND, weight_ND
+    if update is not None:
+        assert is_gated_R is not None, "an update needs to know its rows"
+        a, b, gate = update.a_ED, update.b_NE, is_gated_R.view(torch.int8)
+    num_rows, width = x_RD.shape
+    return {
+        "x": x_RD,
+        "weight": weight_ND,
+        "a": a,
+        "b": b,
+        "gate": gate,
+        "num_rows": num_rows,
+        "width": width,
+        "HAS_UPDATE": update is not None,
+        "RANK": MIN_TILE if update is None else len(update.a_ED),
+        # The bytes of a step of the sum are the same for both types.
+        "BLOCK_D": 128 if x_RD.dtype == torch.bfloat16 else 64,
+        "BLOCK_R": _block_rows(num_rows),
+        "num_warps": NUM_WARPS,
+        "num_stages": NUM_STAGES,
+    }
 
 
 def _block_rows(num_rows: int) -> int:
     return int(min(max(triton.next_power_of_2(num_rows), MIN_TILE), 64))
 
 
-def _block_inputs(x_RD: Tensor) -> int:
-    """Inputs per step of the sum; the bytes of a step are the same for both types."""
-    return 128 if x_RD.dtype == torch.bfloat16 else 64
+def _num_row_blocks(num_rows: int) -> int:
+    return int(triton.cdiv(num_rows, _block_rows(num_rows)))
 
 
 @triton.jit
