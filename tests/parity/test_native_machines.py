@@ -51,7 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ('asm volatile("ldtilecfg %0" : : "m"(shapes) : "memory")', "emulated::configure(&shapes)"),
         ('#include "avx512.h"', f'#include "{header}"\n#include "avx512.h"'),
     )
-    replaced(folder / "path_avxvnni.cpp", ("#include <immintrin.h>", f'#include "{header}"'))
+    replaced(
+        folder / "path_avxvnni.cpp",
+        ('#include "avx2.h"', f'#include "{header}"\n#include "avx2.h"'),
+    )
     replaced(
         folder / "machine.cpp",
         ("bool has_amx() {", "bool has_amx() { return true;"),
@@ -59,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     replaced(
         folder / "path_avx2.cpp",
-        ("_mm256_madd_epi16(odd[half], odds)", "_mm256_madd_epi16(odd[half], evens)"),
+        ("add_pairs(sum, odd[half], odds)", "add_pairs(sum, odd[half], evens)"),
     )
     flags = build_hook.PATHS | {"path_avxvnni.cpp": build_hook.AVX512}
     with pytest.MonkeyPatch.context() as patch:

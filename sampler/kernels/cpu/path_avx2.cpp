@@ -1,18 +1,9 @@
 // AVX2: products of int16 pairs, which cannot overflow, unlike those of unsigned by signed bytes.
-#define LANE_BYTES 32
-#include "lanes.h"
-#include "network.h"
-
-#include <immintrin.h>
+#include "avx2.h"
 
 namespace {
 
-constexpr int STEP_ROWS = 4;
-constexpr int TILES_AT_ONCE = 1;
-constexpr int STEP_QUERIES = 4;
 constexpr int VALUE_BYTES = 2;
-/// Bytes that are asked of memory ahead of use.
-constexpr int PREFETCH = 4096;
 
 /// Four inputs a, b, c, d lie as int16 a, c, b, d: the order in which bytes of weights are split.
 ALWAYS_INLINE void put_values(const Ints& value, uint8_t* to) {
@@ -26,9 +17,8 @@ ALWAYS_INLINE void put_values(const Ints& value, uint8_t* to) {
   }
 }
 
-/// Two int16 from memory to all lanes, in one instruction.
-ALWAYS_INLINE __m256i broadcast_pair(const void* from) {
-  return _mm256_castps_si256(_mm256_broadcast_ss((const float*)from));
+ALWAYS_INLINE void add_pairs(IntPart& sum, __m256i left, __m256i right) {
+  sum += (IntPart)_mm256_madd_epi16(left, right);
 }
 
 template <int R>
@@ -42,28 +32,12 @@ ALWAYS_INLINE void multiply_four(
   _mm_prefetch((const char*)weights + PREFETCH, _MM_HINT_T0);
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
-    const __m256i evens = broadcast_pair(values + 8 * r), odds = broadcast_pair(values + 8 * r + 4);
+    const __m256i evens = broadcast_four(values + 8 * r), odds = broadcast_four(values + 8 * r + 4);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       IntPart& sum = sums[0][r].part[half];
-      sum += (IntPart)_mm256_madd_epi16(even[half], evens);
-      sum += (IntPart)_mm256_madd_epi16(odd[half], odds);
-    }
-  }
-}
-
-template <int R>
-ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* queries, int head_dim) {
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) dots[r] = splat(0);
-  for (int i = 0; i < head_dim; i += 2) {
-    const __m256i* key = (const __m256i*)(keys + i * TILE);
-    const __m256i low = _mm256_loadu_si256(key), high = _mm256_loadu_si256(key + 1);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      const __m256i query = broadcast_pair(queries + r * head_dim + i);
-      dots[r].part[0] += (IntPart)_mm256_madd_epi16(low, query);
-      dots[r].part[1] += (IntPart)_mm256_madd_epi16(high, query);
+      add_pairs(sum, even[half], evens);
+      add_pairs(sum, odd[half], odds);
     }
   }
 }
