@@ -1,13 +1,42 @@
 /** Where VS Code begins. Puts the parts together; decides nothing. */
 import * as vscode from "vscode";
+import { registerCommands } from "./commands";
+import { InlineCompletions } from "./inlineCompletions";
+import { ManagedEnvironment } from "./managedEnvironment";
 import { Server } from "./server";
+import { offerSetUp } from "./setup";
+import { StatusItem } from "./statusItem";
+
+const READY = "seed.isReady";
 
 let server: Server | undefined;
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
-  server = new Server(context);
-  context.subscriptions.push(server);
-  await server.start();
+  const log = vscode.window.createOutputChannel("seed-lsp", { log: true });
+  const completions = new InlineCompletions();
+  const managed = new ManagedEnvironment(context, log);
+  const status = new StatusItem();
+  const started = (server = new Server(context, log, completions, managed));
+  context.subscriptions.push(
+    log,
+    completions,
+    status,
+    started,
+    registerCommands(started, completions, managed),
+    started.onCondition((condition) => {
+      status.show(condition);
+      const isReady = condition.state === "ready";
+      if (isReady) void vscode.commands.executeCommand("setContext", READY, true);
+    }),
+    vscode.workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration("seed-lsp.server")) void started.start();
+    }),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => {
+      if (started.condition.state === "missing") void started.start();
+    }),
+  );
+  await started.start();
+  if (started.condition.state === "missing") void offerSetUp(context, started, managed);
 }
 
 export async function deactivate(): Promise<void> {
