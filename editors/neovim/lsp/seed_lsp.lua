@@ -1,0 +1,1 @@
+return require("seed.server").config()

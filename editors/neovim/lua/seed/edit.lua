@@ -1,0 +1,259 @@
+--- Edits by the model: asked for, looked at, then made or not. Every edit of our server comes here.
+local preview = require("seed.preview")
+local server = require("seed.server")
+local api = vim.api
+
+local M = {}
+local STALE = "The document has changed since the edit was asked for: nothing was edited."
+local running = {} ---@type table<integer, { client: vim.lsp.Client, id: integer }>
+
+---@param message string
+local function say(message)
+  api.nvim_echo({ { "seed: " .. message } }, true, {})
+end
+
+--- Say how an edit went, if it did not go well.
+---@param result any
+---@param failure table?
+function M.tell_result(result, failure)
+  if failure then
+    say(failure.message or "The server has refused.")
+  elseif type(result) == "table" and result.applied == false and result.message then
+    say(result.message)
+  end
+end
+
+---@param edit table a WorkspaceEdit
+---@return { buf: integer, version: integer?, edits: table[] }[]
+local function changes_of(edit)
+  local changes = {}
+  for _, change in ipairs(edit.documentChanges or {}) do
+    local version = change.textDocument.version
+    table.insert(changes, {
+      buf = vim.uri_to_bufnr(change.textDocument.uri),
+      version = version ~= vim.NIL and version or nil,
+      edits = change.edits,
+    })
+  end
+  for uri, edits in pairs(edit.changes or {}) do
+    table.insert(changes, { buf = vim.uri_to_bufnr(uri), edits = edits })
+  end
+  return changes
+end
+
+---@param change { buf: integer, edits: table[] }
+---@param encoding string
+---@return string diff
+local function diff_of(change, encoding)
+  local old = api.nvim_buf_get_lines(change.buf, 0, -1, true)
+  local scratch = api.nvim_create_buf(false, true)
+  api.nvim_buf_set_lines(scratch, 0, -1, true, old)
+  local edits = vim.tbl_map(function(edit)
+    return { range = edit.range, newText = edit.newText }
+  end, change.edits)
+  vim.lsp.util.apply_text_edits(edits, scratch, encoding)
+  local new = api.nvim_buf_get_lines(scratch, 0, -1, true)
+  api.nvim_buf_delete(scratch, { force = true })
+  local diff = vim.text and vim.text.diff or vim.diff
+  return diff(table.concat(old, "\n") .. "\n", table.concat(new, "\n") .. "\n", { ctxlen = 3 })
+end
+
+---@param change { buf: integer, version: integer? }
+local function is_stale(change)
+  return change.version ~= nil and vim.lsp.util.buf_versions[change.buf] ~= change.version
+end
+
+---@param edit table
+---@return string what the server says about the edit
+local function description_of(edit)
+  local _, annotation = next(edit.changeAnnotations or {})
+  return annotation and annotation.description or ""
+end
+
+--- Show an edit and make it if the person accepts it (`workspace/applyEdit`).
+---
+--- Waits for the person; must run in a coroutine, as handlers of requests do.
+---@param params table
+---@param client vim.lsp.Client
+---@return { applied: boolean, failureReason: string? }
+function M.apply(params, client)
+  local edit, encoding = params.edit, client.offset_encoding
+  local changes = changes_of(edit)
+  if vim.iter(changes):any(is_stale) then
+    return { applied = false, failureReason = STALE }
+  end
+  if require("seed.config").values.preview then
+    local parts = {}
+    for _, change in ipairs(changes) do
+      vim.fn.bufload(change.buf)
+      table.insert(parts, diff_of(change, encoding))
+    end
+    local waiting = coroutine.running()
+    preview.show({
+      title = params.label or "Edit",
+      description = description_of(edit),
+      diff = table.concat(parts, "\n"),
+      on_decision = function(is_accepted)
+        vim.schedule(function()
+          coroutine.resume(waiting, is_accepted)
+        end)
+      end,
+    })
+    if not coroutine.yield() then
+      return { applied = false, failureReason = "The edit was rejected." }
+    end
+  end
+  if vim.iter(changes):any(is_stale) then
+    return { applied = false, failureReason = STALE }
+  end
+  for _, change in ipairs(changes) do
+    local edits = vim.tbl_map(function(one)
+      return { range = one.range, newText = one.newText }
+    end, change.edits)
+    vim.lsp.util.apply_text_edits(edits, change.buf, encoding)
+  end
+  return { applied = true }
+end
+
+---@param argument table what `seed.rewrite` takes
+local function rewrite(argument)
+  local buf = vim.uri_to_bufnr(argument.uri)
+  local client = server.client(buf)
+  if not client then
+    return say("The server does not run; see :checkhealth seed.")
+  end
+  local own
+  local params = { command = "seed.rewrite", arguments = { argument } }
+  local is_sent, id = client:request("workspace/executeCommand", params, function(failure, result)
+    running[own] = nil
+    M.tell_result(result, failure)
+  end, buf)
+  if is_sent and id then
+    own = id
+    running[id] = { client = client, id = id }
+  end
+end
+
+--- Ask for words and rewrite a place by them (`seed.askInstruction`).
+---@param argument table `{uri, range, version}`
+function M.ask_and_rewrite(argument)
+  vim.ui.input({ prompt = "Rewrite: " }, function(instruction)
+    if instruction and vim.trim(instruction) ~= "" then
+      rewrite(vim.tbl_extend("force", argument, { instruction = instruction }))
+    end
+  end)
+end
+
+--- Lines of a buffer as a range of the protocol.
+---@param buf integer
+---@param first integer from 1
+---@param last integer
+---@param encoding string
+local function range_of(buf, first, last, encoding)
+  local line = api.nvim_buf_get_lines(buf, last - 1, last, true)[1]
+  local character = vim.str_utfindex(line, encoding)
+  return {
+    start = { line = first - 1, character = 0 },
+    ["end"] = { line = last - 1, character = character },
+  }
+end
+
+---@param first integer?
+---@param last integer?
+---@return vim.lsp.Client?
+---@return table? what an edit is about: `{uri, range, version}`
+local function order(first, last)
+  local buf = api.nvim_get_current_buf()
+  local client = server.client(buf)
+  if not client then
+    say("The server does not run for this buffer; see :checkhealth seed.")
+    return nil
+  end
+  local cursor = vim.lsp.util.make_position_params(0, client.offset_encoding).position
+  local place = { start = cursor, ["end"] = cursor }
+  return client,
+    {
+      uri = vim.uri_from_bufnr(buf),
+      range = first and range_of(buf, first, last, client.offset_encoding) or place,
+      version = vim.lsp.util.buf_versions[buf],
+    }
+end
+
+--- Rewrite lines, or the function at the cursor.
+---@param instruction string asked for if empty
+---@param first integer? line, from 1
+---@param last integer?
+function M.rewrite(instruction, first, last)
+  local client, argument = order(first, last)
+  if not client then
+    return
+  end
+  if instruction == "" then
+    return M.ask_and_rewrite(argument)
+  end
+  rewrite(vim.tbl_extend("force", argument, { instruction = instruction }))
+end
+
+---@param buf integer
+---@param range table
+---@param encoding string
+---@return table[] what any tool has found there, as the protocol has it
+local function diagnostics_in(buf, range, encoding)
+  local found = {}
+  for _, it in ipairs(vim.diagnostic.get(buf)) do
+    if it.lnum >= range.start.line and it.lnum <= range["end"].line then
+      local last = range_of(buf, it.lnum + 1, it.lnum + 1, encoding)
+      table.insert(found, { range = last, message = it.message, severity = it.severity })
+    end
+  end
+  return found
+end
+
+--- Choose one of the server's edits for lines, or for the function at the cursor.
+---@param first integer? line, from 1
+---@param last integer?
+function M.choose(first, last)
+  local client, argument = order(first, last)
+  if not client then
+    return
+  end
+  local buf = api.nvim_get_current_buf()
+  client:request("textDocument/codeAction", {
+    textDocument = { uri = argument.uri },
+    range = argument.range,
+    context = {
+      diagnostics = diagnostics_in(buf, argument.range, client.offset_encoding),
+      triggerKind = 1,
+    },
+  }, function(_, actions)
+    if not actions or #actions == 0 then
+      return say("There is no edit for this place.")
+    end
+    local function title(action)
+      return action.title
+    end
+    vim.ui.select(actions, { prompt = "Edit:", kind = "seed", format_item = title }, function(chosen)
+      if not chosen then
+        return
+      end
+      local command = chosen.command
+      if command.command == "seed.askInstruction" then
+        return M.ask_and_rewrite(command.arguments[1])
+      end
+      rewrite(command.arguments[1])
+    end)
+  end, buf)
+end
+
+--- Stop the edits that the model is at.
+---@return boolean whether there was one
+function M.cancel()
+  local is_any = next(running) ~= nil
+  for id, one in pairs(running) do
+    one.client:cancel_request(one.id)
+    running[id] = nil
+  end
+  return is_any
+end
+
+return M

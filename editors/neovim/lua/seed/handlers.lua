@@ -1,0 +1,44 @@
+--- What is done with the server's messages. Only hands them on.
+local M = {}
+
+local function client_of(context)
+  return vim.lsp.get_client_by_id(context.client_id)
+end
+
+M.handlers = {
+  ["seed/inlineCompletion/update"] = function(_, params, context)
+    local client = client_of(context)
+    if client then
+      require("seed.inline").update(params, client)
+    end
+  end,
+  ["seed/status"] = function(_, params)
+    require("seed.status").set(params)
+  end,
+  ["workspace/applyEdit"] = function(_, params, context)
+    return require("seed.edit").apply(params, assert(client_of(context)))
+  end,
+  ["workspace/executeCommand"] = function(failure, result)
+    require("seed.edit").tell_result(result, failure)
+  end,
+}
+
+M.commands = {
+  ["seed.askInstruction"] = function(command)
+    require("seed.edit").ask_and_rewrite(command.arguments[1])
+  end,
+}
+
+--- A buffer has our client now.
+---@param client vim.lsp.Client
+function M.attach(client)
+  require("seed.inline").start()
+  require("seed.keys").apply()
+  if vim.lsp.inline_completion then
+    -- Neovim would show the same text a second time.
+    vim.lsp.inline_completion.enable(false, { client_id = client.id })
+  end
+  vim.schedule(require("seed.inline").refresh)
+end
+
+return M

@@ -1,0 +1,291 @@
+"""The Neovim plugin in the real editor, with a scripted engine: what a person sees and gets."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from sampler.stub import Answer
+from tests.editors.grid import Frame
+from tests.editors.neovim import GHOST_COLOR, PLUGIN, Neovim, find_nvim, grown, server_command
+from tests.engines import StubPlace
+
+HEAD = "import math\n\n\ndef area(radius):\n    "
+BLOCKS = ["return ", "2 * math.pi", " * radius", "\n\n\nprint(area(2))"]
+WHOLE = "".join(BLOCKS)
+SHOWN = "return 2 * math.pi * radius\nprint(area(2))"
+"""As the screen has it: blank lines have no cells in gray."""
+
+
+@pytest.fixture(scope="module", params=[11, 12], ids=["nvim-0.11", "nvim-0.12"])
+def neovim(request: pytest.FixtureRequest) -> Iterator[Neovim]:
+    """One editor for all tests of this file; each opens a file of its own."""
+    path = find_nvim(request.param)
+    place = StubPlace()
+    command = json.dumps(server_command(place, first_paint_ms=60))
+    init = f"""
+    vim.keymap.set("i", "<Tab>", "USER")
+    require("seed").setup({{
+      cmd = vim.json.decode([==[{command}]==]),
+      keys = {{ accept = "<Tab>" }},
+    }})
+    if vim.lsp.inline_completion then vim.lsp.inline_completion.enable() end
+    """
+    editor = Neovim(path, place, init)
+    try:
+        yield editor
+    finally:
+        editor.close()
+        place.close()
+
+
+def rest_of_screen(frame: Frame, begin: str) -> str:
+    """The screen from a text on, gray or not."""
+    return frame.text[frame.text.index(begin) :]
+
+
+def test_text_appears_and_grows(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(BLOCKS, [150]))
+    neovim.open(HEAD)
+    neovim.wait_for_ghost(SHOWN)
+    steps = grown(neovim.grid.frames)
+    assert len(steps) >= 3, steps
+
+
+def test_typing_on_keeps_it(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(BLOCKS, [150]))
+    neovim.open(HEAD)
+    neovim.wait_for(lambda: neovim.ghost, "gray text")
+    neovim.grid.frames.clear()
+    for key in "return 2":
+        neovim.type(key)
+    neovim.wait_for_ghost(SHOWN.removeprefix("return 2"))
+    screens = [rest_of_screen(frame, "def area") for frame in neovim.grid.frames]
+    for one, next_one in itertools.pairwise(screens):
+        assert next_one.startswith(one), f"{one!r} became {next_one!r}"
+
+
+def test_accept_all_and_undo_in_one_step(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([WHOLE]))
+    neovim.open(HEAD)
+    neovim.wait_for_ghost(SHOWN)
+    neovim.type("<Tab>")
+    assert neovim.lines == (HEAD + WHOLE).split("\n")
+    row, column = neovim.api.current.window.cursor
+    assert (row, column) == (len(neovim.lines), len("print(area(2))"))
+    neovim.type("<Esc>u")
+    assert neovim.lines == HEAD.split("\n")
+    assert neovim.ghost == ""
+
+
+def test_accept_word_and_line(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([WHOLE]))
+    neovim.open(HEAD)
+    neovim.wait_for_ghost(SHOWN)
+    neovim.type("<M-Right>")
+    assert neovim.lines[-1] == "    return"
+    neovim.type("<M-Right>")
+    assert neovim.lines[-1] == "    return 2"
+    neovim.wait_for_ghost(SHOWN.removeprefix("return 2"))
+    neovim.type("<M-C-Right>")
+    assert neovim.lines[-1] == "    return 2 * math.pi * radius"
+    neovim.wait_for_ghost("print(area(2))")
+    neovim.type("<M-C-Right>")
+    assert neovim.lines == (HEAD + WHOLE).split("\n")
+
+
+def test_escape_hides_it(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([WHOLE]))
+    neovim.open(HEAD)
+    neovim.wait_for_ghost(SHOWN)
+    neovim.type("<Esc>")
+    assert neovim.ghost == ""
+
+
+def test_a_dismissed_text_does_not_come_back(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([WHOLE]))
+    neovim.open(HEAD)
+    neovim.wait_for_ghost(SHOWN)
+    neovim.type("<C-]>")
+    assert neovim.ghost == ""
+    assert neovim.lines == HEAD.split("\n")
+    neovim.type("<Left><Right>")
+    neovim.lua("vim.wait(200)")
+    assert neovim.ghost == ""
+
+
+def test_keys_pass_through_where_nothing_is_shown(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([]))
+    neovim.open("x")
+    neovim.type("<Tab>")
+    assert neovim.lines == ["xUSER"]
+    assert neovim.lua("return require('seed').accept()") is False
+    assert neovim.lua("return require('seed').is_visible()") is False
+
+
+def test_another_text_than_predicted_is_never_shown_for_the_old_place(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["old()"], [300]))
+    neovim.open(HEAD)
+    neovim.wait_for(lambda: neovim.lua("return vim.lsp.get_clients()[1] ~= nil"), "a client")
+    neovim.place.write_script(Answer(["new()"], [50]))
+    neovim.type("x")
+    neovim.wait_for_ghost("new()")
+    neovim.lua("vim.wait(300)")
+    shown = {frame.text_in(GHOST_COLOR) for frame in neovim.grid.frames}
+    assert shown <= {"", "new()"}
+
+
+def test_it_hides_while_a_menu_is_open(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["_now()"]))
+    neovim.open("alphabet = 1\nalphorn = 2\nalph")
+    neovim.wait_for_ghost("_now()")
+    neovim.type("<C-x><C-n>")
+    neovim.wait_for(lambda: neovim.lua("return vim.fn.pumvisible()") == 1, "the menu")
+    neovim.wait_for_ghost("")
+    neovim.type("<C-e>")
+    neovim.wait_for_ghost("_now()")
+
+
+@pytest.mark.parametrize(
+    ("module", "opens", "closes"),
+    [
+        ("cmp", "for_event.menu_opened()", "for_event.menu_closed()"),
+        (
+            "blink.cmp",
+            "vim.api.nvim_exec_autocmds('User', { pattern = 'BlinkCmpMenuOpen' })",
+            "vim.api.nvim_exec_autocmds('User', { pattern = 'BlinkCmpMenuClose' })",
+        ),
+    ],
+)
+def test_it_hides_while_a_plugins_menu_is_open(
+    neovim: Neovim, module: str, opens: str, closes: str
+) -> None:
+    neovim.lua(
+        """
+        for_event = {}
+        package.loaded[...] = {
+          visible = function() return menu_is_open end,
+          event = { on = function(_, name, call) for_event[name] = call end },
+        }
+        """,
+        module,
+    )
+    try:
+        neovim.place.write_script(Answer(["alpha()"]))
+        neovim.open("x = ")
+        neovim.wait_for_ghost("alpha()")
+        neovim.lua(f"menu_is_open = true; {opens}")
+        assert neovim.ghost == ""
+        neovim.lua(f"menu_is_open = false; {closes}")
+        neovim.wait_for_ghost("alpha()")
+    finally:
+        neovim.lua("package.loaded[...] = nil; menu_is_open = nil", module)
+
+
+def test_next_and_previous(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["first()"]), ahead=Answer(["second()"]))
+    neovim.open("x = ")
+    neovim.wait_for_ghost("first()")
+    neovim.lua("require('seed').next()")
+    neovim.wait_for_ghost("second()")
+    assert "(2/2)" in neovim.draw().text
+    neovim.lua("require('seed').previous()")
+    neovim.wait_for_ghost("first()")
+    neovim.lua("require('seed').next()")
+    neovim.type("<Tab>")
+    assert neovim.lines == ["x = second()"]
+
+
+def test_text_behind_the_cursor_stays_readable(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["one,\n    two"]))
+    neovim.open("call()")
+    neovim.type("<Left>")
+    neovim.wait_for(lambda: "two" in neovim.ghost, "gray text")
+    assert neovim.draw().text.split("\n")[:2] == ["call(one,", "    two)"]
+    neovim.type("<Tab>")
+    assert neovim.lines == ["call(one,", "    two)"]
+
+
+def test_tabs_and_wide_characters(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["if 寿:\n\t\tprint('😀')"]))
+    neovim.open("def f():\n\t")
+    neovim.api.command("setlocal noexpandtab tabstop=4")
+    neovim.wait_for(lambda: "print" in neovim.ghost, "gray text")
+    assert neovim.draw().text.split("\n")[2] == "        print('😀')"
+    neovim.type("<Tab>")
+    assert neovim.lines == ["def f():", "\tif 寿:", "\t\tprint('😀')"]
+
+
+def test_the_last_suggestion_comes_back(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["again()"]))
+    neovim.open("x = ")
+    neovim.wait_for_ghost("again()")
+    neovim.type("<C-]>")
+    assert neovim.ghost == ""
+    neovim.lua("require('seed').last()")
+    neovim.wait_for_ghost("again()")
+    neovim.type("<Esc>:Seed last<CR>")
+    neovim.wait_for(lambda: "Latest suggestion" in neovim.draw().text, "the window")
+    neovim.type("q")
+    assert "Latest suggestion" not in neovim.draw().text
+
+
+def test_toggle_snooze_and_status(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["there()"]))
+    neovim.open("x = ")
+    neovim.wait_for_ghost("there()")
+    neovim.wait_for(lambda: neovim.lua("return require('seed').status()") == "seed", "ready")
+    neovim.lua("require('seed').snooze(5)")
+    neovim.wait_for(lambda: neovim.lua("return require('seed').status()") == "seed zzz", "quiet")
+    assert neovim.ghost == ""
+    neovim.lua("require('seed').snooze(0)")
+    neovim.wait_for(lambda: neovim.lua("return require('seed').status()") == "seed", "ready")
+    neovim.type("<Esc>:Seed toggle off<CR>")
+    neovim.wait_for(lambda: neovim.lua("return require('seed').status()") == "seed off", "off")
+    neovim.type(":Seed toggle on<CR>A")
+    neovim.wait_for_ghost("there()")
+
+
+def test_a_killed_server_comes_back(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["back()"]))
+    neovim.open("x = ")
+    neovim.wait_for_ghost("back()")
+    (pid,) = neovim.server_pids()
+    os.kill(pid, signal.SIGKILL)
+    neovim.wait_for(lambda: neovim.server_pids() not in ([pid], []), "another server")
+    neovim.wait_for(neovim.is_attached, "a server for the buffer")
+    neovim.wait_for_ghost("back()")
+
+
+def test_the_command_line_completes(neovim: Neovim) -> None:
+    choices = neovim.lua("return vim.fn.getcompletion('Seed s', 'cmdline')")
+    assert choices == ["snooze", "stats", "status"]
+    assert neovim.lua("return vim.fn.getcompletion('Seed toggle ', 'cmdline')") == ["off", "on"]
+    neovim.open("x = 1")
+    neovim.type("<Esc>:Seed nonsense<CR>")
+    assert "there is no :Seed nonsense" in neovim.draw().text
+
+
+def test_health(neovim: Neovim) -> None:
+    neovim.open("x = 1")
+    neovim.type("<Esc>")
+    neovim.api.command("checkhealth seed")
+    report = "\n".join(neovim.lines)
+    neovim.api.command("bwipeout")
+    assert "ERROR" not in report
+    assert "a server runs for" in report
+
+
+def test_help(neovim: Neovim) -> None:
+    folder = neovim.folder / "help"
+    shutil.copytree(PLUGIN / "doc", folder / "doc", ignore=lambda *_: ["tags"])
+    neovim.api.command(f"helptags {folder / 'doc'}")  # fails if a tag stands twice
+    neovim.api.command(f"set runtimepath^={folder}")
+    for name in ("seed", "seed-keys", ":Seed", "seed.setup()"):
+        neovim.api.command(f"help {name}")
+        assert f"*{name}*" in neovim.api.current.line
+        neovim.api.command("helpclose")
