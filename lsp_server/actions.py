@@ -16,13 +16,13 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
 from lsp_server.documents import LINE_BREAK, Document, Position
 from lsp_server.edit_progress import EditProgress
-from lsp_server.last_edit import LastEdit, line_ends, line_of
+from lsp_server.last_edit import LastEdit, ends_of
 from lsp_server.rewrite import RewriteError, Rewritten, Wish, rewrite
 from lsp_server.translate import to_position
 from lsp_server.workspace_edit import Abilities, abilities_of, workspace_edit
-from model.format.renaming import Rename, places_left, rename_between
+from model.format.propagation import Edited, leftover, propagated
 from model.format.rewriting import ACTIONS, AGAIN, FIX, REWRITE, Action, action_named, is_offered
-from model.format.selection import Hunk, Selection, hunks, select
+from model.format.selection import Selection, hunks, select
 from model.format.syntax import language_of
 
 if TYPE_CHECKING:
@@ -128,18 +128,18 @@ class Edits:
     def _again(
         self, document: Document, context: types.CodeActionContext
     ) -> list[types.CodeAction]:
-        """What finishes a rename in the line that was edited last."""
-        edited = self.last_edit.of(document)
-        if edited is None or not _is_wanted(_kind(AGAIN), context.only):
+        """What carries on the edit that was made last, by hand."""
+        last = self.last_edit.of(document)
+        if last is None or not _is_wanted(_kind(AGAIN), context.only):
             return []
-        rename = rename_between(edited.before, line_of(document, edited.line))
-        if rename is None or not re.search(rf"\b{rename.old}\b", document.text):
+        edited = Edited(last.before, *ends_of(document, last.line, last.last_line))
+        left = leftover(language_of(document.language), document.text, edited)
+        if left is None:
             return []
-        place = Position(edited.line, 0)
-        wish = Wish(AGAIN, f"{rename.old} {rename.new}")
-        order = _Order(document.uri, document.version, place, place, wish)
+        places = Position(last.line, 0), Position(last.last_line, 0)
+        order = _Order(document.uri, document.version, *places, Wish(AGAIN, last.before))
         offered = self._action(order, context)
-        offered.title = f"Rename the other {rename.old} to {rename.new}, too"
+        offered.title = left.title
         return [offered]
 
     def _action(self, order: _Order, context: types.CodeActionContext) -> types.CodeAction:
@@ -202,7 +202,7 @@ class Edits:
         if order.version not in (None, version):
             raise RewriteError(_STALE)
         if wish.action == AGAIN:
-            return self._finish_rename(document, order)
+            return self._carry_on(document, order)
         selection = _select(document, order.start, order.end)
         if selection is None:
             raise RewriteError("There is no code at this place.")
@@ -226,22 +226,21 @@ class Edits:
         )
         return edit, message
 
-    def _finish_rename(self, document: Document, order: _Order) -> tuple[types.WorkspaceEdit, str]:
-        """The edit of `AGAIN`, whose detail is the old name and the new one."""
-        old, _, new = order.wish.detail.partition(" ")
-        language, text = language_of(document.language), document.text
-        ends = line_ends(document, order.start.line)
-        found = places_left(language, text, Rename(old, new), *ends)
-        if not found or not new.isidentifier():
-            raise RewriteError("There is no other place to rename.")
+    def _carry_on(self, document: Document, order: _Order) -> tuple[types.WorkspaceEdit, str]:
+        """The edit of `AGAIN`, whose detail is the edited lines as they were before."""
+        ends = ends_of(document, order.start.line, order.end.line)
+        edited = Edited(order.wish.detail, *ends)
+        found = propagated(language_of(document.language), document.text, edited)
+        if found is None:
+            raise RewriteError("There is no other place to change.")
         edit = workspace_edit(
             document,
-            [Hunk(place.start, place.end, new) for place in found],
+            found.hunks,
             label=_label(AGAIN),
-            description=f"`{old}` becomes `{new}` in {len(found)} places, found by syntax.",
+            description=found.sentence,
             abilities=self.abilities,
         )
-        return edit, f"{len(found)} places."
+        return edit, found.sentence
 
 
 def register(server: "SeedServer") -> Edits:

@@ -1,4 +1,4 @@
-"""The line that was edited last, as it was before, so that a rename by hand can be told.
+"""The lines that were edited last, as they were before, so that it can be told what was changed.
 
 Knows lines and changes, nothing of names.
 """
@@ -8,49 +8,69 @@ from dataclasses import dataclass
 
 from lsp_server.documents import LINE_BREAK, Change, Document, Position
 
+MOST_LINES = 40
+"""Edits that take in more lines are nothing that somebody would want to see carried on."""
+
 
 @dataclass(frozen=True)
-class EditedLine:
-    """A line of a document before its latest edits, which are all in that line."""
+class EditedLines:
+    """Lines of a document before its latest edits, which are all in them."""
 
     uri: str
     line: int
+    num_lines: int
+    """As many as they are now."""
     before: str
+    """Verbatim, without the last line break."""
+
+    @property
+    def last_line(self) -> int:
+        """Index of the last one, as it is now."""
+        return self.line + self.num_lines - 1
 
 
 class LastEdit:
-    """Remembers one line; any change elsewhere replaces it, one of line breaks forgets it."""
+    """Remembers a run of lines; a change that touches none of them replaces it."""
 
     def __init__(self) -> None:
-        self._edited: EditedLine | None = None
+        self._edited: EditedLines | None = None
 
     def watch(self, document: Document, changes: Sequence[Change]) -> None:
         """A document is about to change."""
         for change in changes:
-            if change.range is None or LINE_BREAK.search(change.text):
+            if change.range is None or (len(changes) > 1 and _moves_lines(change)):
+                # Of several changes only the first is told in lines that are still to be seen.
                 self._edited = None
                 return
             start, end = sorted(change.range)
-            if start.line != end.line:
-                self._edited = None
-                return
-            edited = self._edited
-            if edited is None or (edited.uri, edited.line) != (document.uri, start.line):
-                self._edited = EditedLine(document.uri, start.line, line_of(document, start.line))
+            self._watch_one(document, start.line, end.line, change.text)
 
-    def of(self, document: Document) -> EditedLine | None:
-        """The line, if it is one of this document."""
+    def of(self, document: Document) -> EditedLines | None:
+        """The lines, if they are of this document."""
         edited = self._edited
         return edited if edited is not None and edited.uri == document.uri else None
 
+    def _watch_one(self, document: Document, first: int, last: int, text: str) -> None:
+        num_new = len(LINE_BREAK.findall(text)) - (last - first)
+        begin, end = ends_of(document, first, last)
+        before = document.text[begin:end]
+        edited = self.of(document)
+        if edited is not None and first <= edited.last_line and last >= edited.line:
+            known_begin, known_end = ends_of(document, edited.line, edited.last_line)
+            above, below = document.text[begin:known_begin], document.text[known_end:end]
+            before = above + edited.before + below
+            first, last = min(first, edited.line), max(last, edited.last_line)
+        num_lines = last - first + 1 + num_new
+        is_short = max(num_lines, len(LINE_BREAK.findall(before)) + 1) <= MOST_LINES
+        self._edited = EditedLines(document.uri, first, num_lines, before) if is_short else None
 
-def line_of(document: Document, line: int) -> str:
-    """The text of a line, without its break."""
-    start, end = line_ends(document, line)
-    return document.text[start:end]
 
-
-def line_ends(document: Document, line: int) -> tuple[int, int]:
-    """Where a line begins and ends, in characters."""
+def ends_of(document: Document, first: int, last: int) -> tuple[int, int]:
+    """Where a run of lines begins and ends, in characters, without the last line's break."""
     far = 1 << 30
-    return document.offset_at(Position(line, 0)), document.offset_at(Position(line, far))
+    return document.offset_at(Position(first, 0)), document.offset_at(Position(last, far))
+
+
+def _moves_lines(change: Change) -> bool:
+    start, end = sorted(change.range or (Position(0, 0), Position(0, 0)))
+    return start.line != end.line or LINE_BREAK.search(change.text) is not None

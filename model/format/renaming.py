@@ -70,6 +70,7 @@ def places_left(language: str, text: str, rename: Rename, start: int, end: int) 
         if node.text == rename.old.encode()
         and scope.start_byte <= node.start_byte < scope.end_byte
         and _is_member(node) == _is_member(first)
+        and not _is_keyword(node)
     ]
 
 
@@ -84,6 +85,13 @@ def _scope(node: Node) -> Node | None:
     while around is not None and around.type not in DEFINITIONS:
         around = around.parent
     return around
+
+
+def _is_keyword(node: Node) -> bool:
+    """Whether a name is what somebody else calls a parameter, in a call."""
+    parent = node.parent
+    is_argument = parent is not None and parent.type == "keyword_argument"
+    return is_argument and parent is not None and parent.child_by_field_name("name") == node
 
 
 def _is_member(node: Node) -> bool:

@@ -53,8 +53,8 @@ FIX = Action(
         "Fix this error: {errors}\nChange nothing else. Give back the whole code.",
     ),
 )
-AGAIN = Action("again", "Rename the other places, too", ())
-"""No model is asked: it finishes a rename that was begun by hand."""
+AGAIN = Action("again", "Change the other places, too", ())
+"""No model is asked: it carries on a rename, or another signature, that was begun by hand."""
 ACTIONS: tuple[Action, ...] = (
     REWRITE,
     FIX,

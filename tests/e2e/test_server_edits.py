@@ -355,3 +355,16 @@ async def test_a_rename_by_hand_is_finished_without_the_model(place: StubPlace, 
     desk.editor.type("ratio", 1, 19, 3, removed=3)
     assert "Rename" not in (await desk.offers(1, 4))[0].title
     assert place.records("Complete") == []
+
+
+async def test_another_signature_reaches_the_calls(place: StubPlace, desk: Desk) -> None:
+    calls = "def h(a):\n    return f(a)\n"
+    desk.editor.open(f"def f(a):\n    return a\n\n{calls}")
+    desk.editor.type(",\n      b", 0, 7, 2)
+    action = (await desk.offers(1, 4))[0]
+    assert action.title == "Change the other calls of f, too"
+    resolved = await desk.editor.code_action_resolve_async(action)
+    text = f"def f(a,\n      b):\n    return a\n\n{calls}"
+    expected = text.replace("return f(a)", "return f(a, ...)")
+    assert desk.text_with(resolved.edit, text, version=2) == expected
+    assert place.records("Complete") == []
