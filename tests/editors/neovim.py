@@ -106,7 +106,7 @@ class Neovim:
 
     def wait_for_ghost(self, text: str) -> None:
         """Until exactly that is shown in gray."""
-        self.wait_for(lambda: self.ghost == text, f"gray {text!r}, not {self.ghost!r},")
+        self.wait_for(lambda: self.ghost == text, f"gray {text!r}")
 
     def type(self, keys: str) -> None:
         """Press keys, and see them worked off."""
@@ -154,6 +154,7 @@ class Neovim:
     def close(self) -> None:
         """End the editor; its server goes with it, and so does the engine."""
         try:
+            self.api.input("<C-c><C-\\><C-n>")  # out of whatever asks for something
             self.api.command("qall!", async_=True)
             gone = [has_ended(pid, TIMEOUT_S) for pid in self._pids]
         finally:

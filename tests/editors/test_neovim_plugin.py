@@ -61,9 +61,9 @@ def test_typing_on_keeps_it(neovim: Neovim) -> None:
     neovim.open(HEAD)
     neovim.wait_for(lambda: neovim.ghost, "gray text")
     neovim.grid.frames.clear()
-    for key in "return 2":
+    for key in "return":  # the first block: what has not come yet cannot be typed along
         neovim.type(key)
-    neovim.wait_for_ghost(SHOWN.removeprefix("return 2"))
+    neovim.wait_for_ghost(SHOWN.removeprefix("return"))
     screens = [rest_of_screen(frame, "def area") for frame in neovim.grid.frames]
     for one, next_one in itertools.pairwise(screens):
         assert next_one.startswith(one), f"{one!r} became {next_one!r}"
@@ -289,3 +289,63 @@ def test_help(neovim: Neovim) -> None:
         neovim.api.command(f"help {name}")
         assert f"*{name}*" in neovim.api.current.line
         neovim.api.command("helpclose")
+
+
+OLD = "def double(a):\n    return a + a\n"
+NEW = "def double(a):\n    return 2 * a\n"
+
+
+def test_an_edit_is_looked_at_accepted_and_undone(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([NEW]))
+    neovim.open(OLD + "\nx = 1")
+    neovim.type("<Esc>gg:1,2Seed rewrite multiply<CR>")
+    neovim.wait_for(lambda: "+    return 2 * a" in neovim.draw().text, "the difference")
+    assert "-    return a + a" in neovim.draw().text
+    neovim.type("a")
+    neovim.wait_for(lambda: neovim.lines[1] == "    return 2 * a", "the edit")
+    assert neovim.lines == (NEW + "\nx = 1").split("\n")
+    neovim.type("u")
+    assert neovim.lines == (OLD + "\nx = 1").split("\n")
+
+
+def test_an_edit_is_rejected(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([NEW]))
+    neovim.open(OLD)
+    neovim.type("<Esc>gg:Seed rewrite multiply<CR>")
+    neovim.wait_for(lambda: "+    return 2 * a" in neovim.draw().text, "the difference")
+    neovim.type("q")
+    neovim.wait_for(lambda: "The edit was rejected." in neovim.draw().text, "the sentence")
+    assert neovim.lines == OLD.splitlines()
+
+
+def test_edits_of_the_lamp_are_looked_at_too(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([NEW]))
+    neovim.open(OLD)
+    neovim.lua(
+        """
+        vim.ui.select = function(items, _, choose)
+          for _, item in ipairs(items) do
+            if (item.action or item).title == "Simplify" then choose(item) end
+          end
+        end
+        """
+    )
+    neovim.type("<Esc>gg")
+    for start in ("require('seed').edit()", "vim.lsp.buf.code_action()"):
+        neovim.lua(start)
+        neovim.wait_for(lambda: "a accepts" in neovim.draw().text, "the difference")
+        neovim.type("q")
+        neovim.wait_for(lambda: "a accepts" not in neovim.draw().text, "the end of it")
+    assert neovim.lines == OLD.splitlines()
+
+
+def test_an_edit_for_an_older_text_is_refused(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([NEW]))
+    neovim.open(OLD)
+    buffer = neovim.api.current.buffer.number
+    neovim.type("<Esc>gg:Seed rewrite multiply<CR>")
+    neovim.wait_for(lambda: "a accepts" in neovim.draw().text, "the difference")
+    neovim.lua("vim.api.nvim_buf_set_lines(..., 0, 0, true, { '# new' })", buffer)
+    neovim.type("a")
+    neovim.wait_for(lambda: "nothing was edited" in neovim.draw().text, "the sentence")
+    assert neovim.lines == ["# new", *OLD.splitlines()]

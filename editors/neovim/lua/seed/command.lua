@@ -2,15 +2,11 @@
 local edit = require("seed.edit")
 local inline = require("seed.inline")
 local preview = require("seed.preview")
+local say = require("seed.say")
 local server = require("seed.server")
 local status = require("seed.status")
 
 local M = {}
-
----@param message string
-local function say(message)
-  vim.api.nvim_echo({ { "seed: " .. message } }, false, {})
-end
 
 ---@param name string
 ---@param arguments any[]

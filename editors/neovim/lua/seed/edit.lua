@@ -1,16 +1,14 @@
 --- Edits by the model: asked for, looked at, then made or not. Every edit of our server comes here.
+local changes = require("seed.changes")
+local config = require("seed.config")
 local preview = require("seed.preview")
+local say = require("seed.say")
 local server = require("seed.server")
 local api = vim.api
 
 local M = {}
-local STALE = "The document has changed since the edit was asked for: nothing was edited."
+local STALE = "The buffer has changed meanwhile: nothing was edited."
 local running = {} ---@type table<integer, { client: vim.lsp.Client, id: integer }>
-
----@param message string
-local function say(message)
-  api.nvim_echo({ { "seed: " .. message } }, true, {})
-end
 
 --- Say how an edit went, if it did not go well.
 ---@param result any
@@ -23,53 +21,6 @@ function M.tell_result(result, failure)
   end
 end
 
----@param edit table a WorkspaceEdit
----@return { buf: integer, version: integer?, edits: table[] }[]
-local function changes_of(edit)
-  local changes = {}
-  for _, change in ipairs(edit.documentChanges or {}) do
-    local version = change.textDocument.version
-    table.insert(changes, {
-      buf = vim.uri_to_bufnr(change.textDocument.uri),
-      version = version ~= vim.NIL and version or nil,
-      edits = change.edits,
-    })
-  end
-  for uri, edits in pairs(edit.changes or {}) do
-    table.insert(changes, { buf = vim.uri_to_bufnr(uri), edits = edits })
-  end
-  return changes
-end
-
----@param change { buf: integer, edits: table[] }
----@param encoding string
----@return string diff
-local function diff_of(change, encoding)
-  local old = api.nvim_buf_get_lines(change.buf, 0, -1, true)
-  local scratch = api.nvim_create_buf(false, true)
-  api.nvim_buf_set_lines(scratch, 0, -1, true, old)
-  local edits = vim.tbl_map(function(edit)
-    return { range = edit.range, newText = edit.newText }
-  end, change.edits)
-  vim.lsp.util.apply_text_edits(edits, scratch, encoding)
-  local new = api.nvim_buf_get_lines(scratch, 0, -1, true)
-  api.nvim_buf_delete(scratch, { force = true })
-  local diff = vim.text and vim.text.diff or vim.diff
-  return diff(table.concat(old, "\n") .. "\n", table.concat(new, "\n") .. "\n", { ctxlen = 3 })
-end
-
----@param change { buf: integer, version: integer? }
-local function is_stale(change)
-  return change.version ~= nil and vim.lsp.util.buf_versions[change.buf] ~= change.version
-end
-
----@param edit table
----@return string what the server says about the edit
-local function description_of(edit)
-  local _, annotation = next(edit.changeAnnotations or {})
-  return annotation and annotation.description or ""
-end
-
 --- Show an edit and make it if the person accepts it (`workspace/applyEdit`).
 ---
 --- Waits for the person; must run in a coroutine, as handlers of requests do.
@@ -77,41 +28,28 @@ end
 ---@param client vim.lsp.Client
 ---@return { applied: boolean, failureReason: string? }
 function M.apply(params, client)
-  local edit, encoding = params.edit, client.offset_encoding
-  local changes = changes_of(edit)
-  if vim.iter(changes):any(is_stale) then
+  local made, encoding = changes.of(params.edit), client.offset_encoding
+  if changes.are_stale(made) then
     return { applied = false, failureReason = STALE }
   end
-  if require("seed.config").values.preview then
-    local parts = {}
-    for _, change in ipairs(changes) do
-      vim.fn.bufload(change.buf)
-      table.insert(parts, diff_of(change, encoding))
-    end
+  if config.values.preview then
     local waiting = coroutine.running()
     preview.show({
       title = params.label or "Edit",
-      description = description_of(edit),
-      diff = table.concat(parts, "\n"),
-      on_decision = function(is_accepted)
-        vim.schedule(function()
-          coroutine.resume(waiting, is_accepted)
-        end)
-      end,
+      description = changes.description(params.edit),
+      diff = changes.diff(made, encoding),
+      on_decision = vim.schedule_wrap(function(is_accepted)
+        coroutine.resume(waiting, is_accepted)
+      end),
     })
     if not coroutine.yield() then
       return { applied = false, failureReason = "The edit was rejected." }
     end
+    if changes.are_stale(made) then
+      return { applied = false, failureReason = STALE }
+    end
   end
-  if vim.iter(changes):any(is_stale) then
-    return { applied = false, failureReason = STALE }
-  end
-  for _, change in ipairs(changes) do
-    local edits = vim.tbl_map(function(one)
-      return { range = one.range, newText = one.newText }
-    end, change.edits)
-    vim.lsp.util.apply_text_edits(edits, change.buf, encoding)
-  end
+  changes.make(made, encoding)
   return { applied = true }
 end
 

@@ -5,37 +5,22 @@
 local ghost = require("seed.ghost")
 local menu = require("seed.menu")
 local place = require("seed.place")
+local request = require("seed.request")
 local server = require("seed.server")
 local suggestion = require("seed.suggestion")
 local text = require("seed.text")
 local api = vim.api
 
-local METHOD = "textDocument/inlineCompletion"
-local INVOKED, AUTOMATIC = 1, 2
 local MOST_RETRIES, RETRY_MS = 8, 300
 
 local M = {}
 local current ---@type seed.Suggestion?
 local last ---@type seed.Place? at the latest look
-local request ---@type { client: vim.lsp.Client, id: integer }?
-local serial = 0 -- of the latest request
 local newest ---@type table? the latest update, which may have overtaken its answer
-local timer ---@type uv.uv_timer_t?
 local hint ---@type string?
 
 local function is_inserting()
   return api.nvim_get_mode().mode:sub(1, 1) == "i"
-end
-
-local function cancel()
-  if timer then
-    timer:stop()
-  end
-  serial = serial + 1
-  if request then
-    request.client:cancel_request(request.id)
-    request = nil
-  end
 end
 
 ---@param now seed.Place
@@ -48,41 +33,19 @@ local function render(now)
   end
 end
 
----@param client vim.lsp.Client
----@param now seed.Place
----@param result table?
----@return string[] texts
----@return table? command
-local function texts_of(client, now, result)
-  local texts, command = {}, nil
-  for _, item in ipairs(result and (result.items or result) or {}) do
-    local added = text.of_item(item, now.line, now.col, function(character)
-      return place.to_byte(now.line, client.offset_encoding, character)
-    end)
-    if added and added ~= "" then
-      table.insert(texts, added)
-      command = command or item.command
-    end
-  end
-  return texts, command
-end
-
----@param client vim.lsp.Client
----@param asked seed.Place
----@param result table?
----@return boolean whether it is an answer for what is there now
-local function take_answer(client, asked, result)
+---@param answer seed.Answer
+---@return boolean whether it is for what is there now
+local function take_answer(answer)
   local now = place.take()
-  if not place.is_same(now, asked) or not is_inserting() then
+  if not place.is_same(now, answer.asked) or not is_inserting() then
     return false
   end
-  local texts, command = texts_of(client, now, result)
+  local texts, command = answer.texts, answer.command
   if #texts == 0 then
     return true
   end
   if current and current:rest(now) then
-    current:add(now, texts)
-    current.session = command and command.arguments[2] or current.session
+    current:add(now, texts, command)
   else
     current = suggestion.new(now, texts, command)
   end
@@ -93,57 +56,23 @@ local function take_answer(client, asked, result)
   return true
 end
 
----@param kind 1|2
----@param on_answer fun()? called once an answer that still counts is there
-local function ask(kind, on_answer)
-  local now = place.take()
-  local client = server.client(now.buf)
-  if not client or not is_inserting() then
-    return
-  end
-  local before = request
-  serial = serial + 1
-  local own = serial
-  local params = {
-    textDocument = { uri = vim.uri_from_bufnr(now.buf) },
-    position = place.to_position(now, client.offset_encoding),
-    context = { triggerKind = kind },
-  }
-  local is_sent, id = client:request(METHOD, params, function(_, result)
-    if own ~= serial then
-      return
-    end
-    request = nil
-    if take_answer(client, now, result) and on_answer then
-      on_answer()
-    end
-  end, now.buf)
-  request = is_sent and id and { client = client, id = id } or nil
-  if before then
-    -- Only now: the server has just seen the change, and keeps what was typed along.
-    before.client:cancel_request(before.id)
-  end
-end
-
----@param delay_ms number
+---@param delay_ms integer
 local function ask_after(delay_ms)
-  timer = timer or assert(vim.uv.new_timer())
-  timer:stop()
-  if delay_ms <= 0 then
-    return ask(AUTOMATIC)
+  local function ask()
+    if is_inserting() then
+      request.send(request.AUTOMATIC, take_answer)
+    end
   end
-  timer:start(
-    delay_ms,
-    0,
-    vim.schedule_wrap(function()
-      ask(AUTOMATIC)
-    end)
-  )
+  if delay_ms > 0 then
+    request.wait(delay_ms, ask)
+  else
+    ask()
+  end
 end
 
 --- Forget the suggestion and stop asking.
 function M.clear()
-  cancel()
+  request.cancel()
   current, newest, last, hint = nil, nil, nil, nil
   ghost.hide()
 end
@@ -156,7 +85,7 @@ function M.refresh()
   menu.watch_cmp(M.refresh)
   local now, before = place.take(), last
   if menu.is_open() then
-    cancel()
+    request.cancel()
     last = nil
     return ghost.hide()
   end
@@ -207,18 +136,6 @@ function M.shown()
   return current:rest(place.take())
 end
 
----@param added string
-local function insert(added)
-  -- Accepting is a step of its own for undo.
-  vim.cmd("let &l:undolevels = &l:undolevels")
-  local now = place.take()
-  local lines = vim.split(added, "\n", { plain = true })
-  api.nvim_buf_set_text(now.buf, now.row, now.col, now.row, now.col, lines)
-  local col = #lines == 1 and now.col + #added or #lines[#lines]
-  api.nvim_win_set_cursor(0, { now.row + #lines, col })
-  vim.cmd("let &l:undolevels = &l:undolevels")
-end
-
 --- Put what is shown, or its beginning, into the buffer.
 ---@param piece_of (fun(shown: string): string)? all of it if absent
 ---@return boolean whether anything was shown
@@ -229,7 +146,7 @@ function M.accept(piece_of)
   end
   local piece = piece_of and piece_of(shown) or shown
   local command = current.command
-  insert(piece)
+  place.insert(piece)
   local now = place.take()
   last, hint = now, nil
   if piece == shown then
@@ -266,7 +183,10 @@ function M.cycle(step, retries)
     return render(now)
   end
   retries = retries or MOST_RETRIES
-  ask(INVOKED, function()
+  request.send(request.INVOKED, function(answer)
+    if not take_answer(answer) then
+      return
+    end
     if not current or #current.texts > 1 or retries == 0 then
       if current and #current.texts > 1 then
         M.cycle(step, 0)
@@ -284,14 +204,16 @@ end
 
 --- Ask by hand, also where nothing comes by itself.
 function M.trigger()
-  ask(INVOKED)
+  if is_inserting() then
+    request.send(request.INVOKED, take_answer)
+  end
 end
 
 --- Show a text at the cursor, whoever it is from.
 ---@param shown string
 function M.offer(shown)
   local now = place.take()
-  cancel()
+  request.cancel()
   current, last, hint = suggestion.new(now, { text.normalize(shown) }), now, nil
   render(now)
 end

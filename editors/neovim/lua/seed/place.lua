@@ -76,4 +76,16 @@ function M.typed(before, now)
   return table.concat(lines, "\n")
 end
 
+--- Put text at the cursor, and the cursor behind it; a step of its own for undo.
+---@param added string
+function M.insert(added)
+  vim.cmd("let &l:undolevels = &l:undolevels")
+  local now = M.take()
+  local lines = vim.split(added, "\n", { plain = true })
+  api.nvim_buf_set_text(now.buf, now.row, now.col, now.row, now.col, lines)
+  local col = #lines == 1 and now.col + #added or #lines[#lines]
+  api.nvim_win_set_cursor(0, { now.row + #lines, col })
+  vim.cmd("let &l:undolevels = &l:undolevels")
+end
+
 return M

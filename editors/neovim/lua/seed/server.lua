@@ -122,6 +122,12 @@ function M.config()
         codeAction = { dataSupport = false },
         inlineCompletion = { dynamicRegistration = false },
       },
+      workspace = {
+        workspaceEdit = {
+          documentChanges = true,
+          changeAnnotationSupport = { groupsOnLabel = false },
+        },
+      },
       experimental = { seed = { updates = true, instructions = true } },
     },
     init_options = config.values.settings,

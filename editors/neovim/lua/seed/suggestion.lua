@@ -14,12 +14,18 @@ local text = require("seed.text")
 local M = {}
 M.__index = M
 
+---@param command table? as `seed.accept` is offered
+---@return string?
+local function session_of(command)
+  return command and command.arguments and command.arguments[2]
+end
+
 ---@param origin seed.Place
 ---@param texts string[] at least one
 ---@param command table?
 ---@return seed.Suggestion
 function M.new(origin, texts, command)
-  local session = command and command.arguments and command.arguments[2]
+  local session = session_of(command)
   local fields = { origin = origin, texts = texts, index = 1, session = session, command = command }
   return setmetatable(fields, M)
 end
@@ -46,11 +52,13 @@ end
 --- Take over an answer for a place at which this is shown already.
 ---@param now seed.Place
 ---@param texts string[]
-function M:add(now, texts)
+---@param command table?
+function M:add(now, texts, command)
   local typed = place.typed(self.origin, now)
   if not typed then
     return
   end
+  self.session = session_of(command) or self.session
   self:grow(now, texts[1])
   for _, other in ipairs(texts) do
     local is_part = vim.startswith(self.texts[1], typed .. other)
