@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from model.format.definitions import Definition, definitions, parameters
+from model.format.hints import returns_none, takes_none, type_text, without_none
 from model.format.indentation import leading
 from model.format.rewriting import REWRITE, Action, Part
 from model.format.selection import Selection, char_offset, nodes_of, tree_root
@@ -21,23 +22,6 @@ MAX_DOCSTRING_COLUMNS = 99
 
 _IMPORT = re.compile("import|use_declaration|package")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|%(?:\(\w+\))?[-+ #0-9.*]*[a-zA-Z]")
-_BUILTIN_TYPES = re.compile(r"\b(?:typing\.|t\.)?(List|Dict|Tuple|Set|FrozenSet|Type)\b")
-_OPTIONAL = re.compile(r"\b(?:typing\.)?Optional\[([^\[\]]*(?:\[[^\[\]]*\])?[^\[\]]*)\]")
-_TYPE_WORDS = frozenset(
-    {
-        *("int", "float", "complex", "bool", "str", "bytes", "bytearray", "memoryview", "None"),
-        *("object", "list", "dict", "tuple", "set", "frozenset", "type", "range", "slice"),
-        *("Exception", "BaseException"),
-    }
-)
-"""Types that need no import."""
-_TYPING_WORDS = frozenset(
-    {
-        *("Any", "Callable", "Iterable", "Iterator", "Sequence", "Mapping", "MutableMapping"),
-        *("MutableSequence", "Generator", "AsyncIterator", "Awaitable", "Hashable", "Union"),
-    }
-)
-
 
 _HEAD = r"(?m:^)(?P<line>[ \t]*(?:async )?(?:def|class) (?P<name>\w+)[^\n]*(?:\n[^\n]*)*?:[ \t]*\n)"
 _DOCSTRING = r"\s*[rR]?(?P<quote>\"{3}|'{3})\s*\S(?:(?!(?P=quote)).)*?(?P<end>\n\s*\n|(?P=quote))"
@@ -242,15 +226,17 @@ def _annotated(
     selection: Selection, old: Definition, new: Definition, needs: set[str]
 ) -> Iterator[_Splice]:
     """Types for the parameters and the result that have none."""
-    code = selection.code
+    code, known = selection.code, set(re.findall(r"\w+", selection.text))
     types = {it.name: it.annotation for it in parameters(new) if it.annotation is not None}
     for parameter in parameters(old):
         annotation = types.get(parameter.name)
         if parameter.annotation is not None or annotation is None:
             continue
-        text = _type_text(annotation, selection, needs)
+        text = type_text(annotation, known, needs)
         if text is None or parameter.name in ("self", "cls"):
             continue
+        if not takes_none(old, parameter):
+            text = without_none(text)
         node = parameter.node
         end = char_offset(code, node.end_byte)
         if parameter.default is None:
@@ -265,28 +251,12 @@ def _annotated(
     around = old.node.child_by_field_name("parameters")
     if result is None or around is None or old.node.child_by_field_name("return_type"):
         return
-    text = _type_text(result, selection, needs)
+    text = type_text(result, known, needs)
+    if text is not None and not returns_none(old):
+        text = without_none(text)
     if text is not None and "->" not in code[char_offset(code, around.end_byte) :].split(":")[0]:
         end = char_offset(code, around.end_byte)
         yield _Splice(end, end, f" -> {text}")
-
-
-def _type_text(annotation: Node, selection: Selection, needs: set[str]) -> str | None:
-    """A type as it is written today; None if nothing in the file tells what its names are."""
-    text = " ".join((annotation.text or b"").decode().split())
-    text = _BUILTIN_TYPES.sub(lambda found: found[1].lower(), text)
-    text = _OPTIONAL.sub(r"\1 | None", text)
-    text = re.sub(r"\b(?:typing\.)?any\b", "Any", text).replace("typing.", "")
-    if "Literal" in text:
-        return None
-    known = set(re.findall(r"\w+", selection.text)) | _TYPE_WORDS
-    for word in re.findall(r"[A-Za-z_]\w*", text):
-        if word in known:
-            continue
-        if word not in _TYPING_WORDS:
-            return None
-        needs.add(f"from typing import {word}")
-    return text
 
 
 def _documented(code: str, old: Definition, new: Definition) -> Iterator[_Splice]:
