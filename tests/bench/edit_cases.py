@@ -74,12 +74,15 @@ def definitions(text: str) -> Iterator[Definition]:
             yield Definition(node.name, isinstance(node, ast.ClassDef), start, end)
 
 
+_LEFT_OUT = ("encodings", "idlelib", "lib2to3", "site-packages", "turtledemo")
+
+
 def library_files() -> list[Path]:
     """Files of the standard library that are sound Python in UTF-8 with `\\n`, by name."""
     folder = Path(sysconfig.get_path("stdlib"))
     found = []
     for path in sorted([*folder.glob("*.py"), *folder.glob("[a-z]*/*.py")]):
-        if "test" in path.parent.name or path.parent.name in ("idlelib", "lib2to3", "turtledemo"):
+        if path.parent.name in _LEFT_OUT or "test" in path.parent.name:
             continue
         try:
             text = path.read_bytes().decode()
@@ -91,10 +94,11 @@ def library_files() -> list[Path]:
 
 
 def one_place(text: str, action: Action, most_lines: int) -> Selection | None:
-    """The first function of a file that an action is offered for and that is not too long."""
+    """Of the functions that an action is offered for and that are not too long, the middle one."""
+    found = []
     for it in definitions(text):
         if not it.is_class and 2 <= text.count("\n", it.start, it.end) < most_lines:
             selection = select("python", text, it.start, it.end)
             if selection is not None and is_offered(action, selection):
-                return selection
-    return None
+                found.append(selection)
+    return found[len(found) // 2] if found else None
