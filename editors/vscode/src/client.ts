@@ -4,7 +4,6 @@
  *
  * Knows neither when it is started nor what its messages are for.
  */
-import * as vscode from "vscode";
 import {
   LanguageClient,
   type DynamicFeature,
@@ -55,12 +54,8 @@ export class SeedClient extends LanguageClient {
   }
 
   /** Has the server run one of its commands. */
-  execute<Result>(
-    command: string,
-    args: readonly unknown[],
-    token?: vscode.CancellationToken,
-  ): Promise<Result> {
-    return this.sendRequest<Result>(EXECUTE_COMMAND, { command, arguments: args }, token);
+  execute<Result>(command: string, args: readonly unknown[]): Promise<Result> {
+    return this.sendRequest<Result>(EXECUTE_COMMAND, { command, arguments: args });
   }
 
   protected override fillInitializeParams(params: InitializeParams): void {

@@ -11,7 +11,7 @@ const READY = "seed.isReady";
 
 let server: Server | undefined;
 
-export async function activate(context: vscode.ExtensionContext): Promise<void> {
+export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel("seed-lsp", { log: true });
   const completions = new InlineCompletions();
   const managed = new ManagedEnvironment(context, log);
@@ -35,10 +35,18 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       if (started.condition.state === "missing") void started.start();
     }),
   );
-  await started.start();
-  if (started.condition.state === "missing") void offerSetUp(context, started, managed);
+  void begin(context, started, managed);
 }
 
 export async function deactivate(): Promise<void> {
   await server?.stop();
+}
+
+async function begin(
+  context: vscode.ExtensionContext,
+  server: Server,
+  managed: ManagedEnvironment,
+): Promise<void> {
+  await server.start();
+  if (server.condition.state === "missing") await offerSetUp(context, server, managed);
 }

@@ -1,8 +1,8 @@
 /**
- * When a suggestion on screen may be taken away and shown again with more text.
+ * When a suggestion on screen gives way to one with more text, while nothing is typed.
  *
- * That is the only way to let it grow while nothing is typed, and each time it may flicker; so it
- * happens seldom, and at the end of lines. Pure: knows neither clocks nor VS Code.
+ * Lines below move each time, so it happens seldom, and at the end of lines. Pure: knows neither
+ * clocks nor VS Code.
  */
 import type { Cached } from "./sessionCache";
 

@@ -6,6 +6,7 @@
  */
 import * as vscode from "vscode";
 import type { Middleware } from "vscode-languageclient/node";
+import { FreshSuggestions } from "./freshSuggestions";
 import { grown, isWanted, PAUSE_MS } from "./growth";
 import { isSame, type Place } from "./place";
 import type { Update } from "./protocol";
@@ -33,6 +34,7 @@ interface Expected {
 
 export class InlineCompletions implements vscode.Disposable {
   private readonly cache = new SessionCache();
+  private readonly fresh = new FreshSuggestions();
   private readonly disposables: vscode.Disposable[];
   private shown: Shown | undefined;
   private expected: Expected | undefined;
@@ -43,6 +45,7 @@ export class InlineCompletions implements vscode.Disposable {
 
   constructor() {
     this.disposables = [
+      this.fresh,
       vscode.workspace.onDidChangeTextDocument((event) => this.follow(event)),
       vscode.workspace.onDidCloseTextDocument((document) => this.forget(uriOf(document))),
     ];
@@ -156,9 +159,11 @@ export class InlineCompletions implements vscode.Disposable {
 
   /** Look whether what is shown may grow, at the earliest a moment after it was shown. */
   private growLater(): void {
-    if (this.shown === undefined) return;
+    const shown = this.shown;
+    // While a hop is on its way its end looks again: two of them would go back and forth.
+    if (shown === undefined || this.expected?.place.version === shown.place.version) return;
     clearTimeout(this.timer);
-    const wait = Math.max(this.shown.time + PAUSE_MS - Date.now(), 0);
+    const wait = Math.max(shown.time + PAUSE_MS - Date.now(), 0);
     this.timer = setTimeout(() => void this.grow(), wait);
   }
 
@@ -170,16 +175,15 @@ export class InlineCompletions implements vscode.Disposable {
     const text = grown(shown.text, cached, this.numHops);
     if (text === undefined) return;
     this.numHops += 1;
-    this.expected = { place: shown.place, cached: { ...cached, text } };
+    const expected = { place: shown.place, cached: { ...cached, text } };
+    this.expected = expected;
     try {
-      // In one call, so that VS Code draws nothing between the two.
-      await vscode.commands.executeCommand("runCommands", {
-        commands: ["editor.action.inlineSuggest.hide", "editor.action.inlineSuggest.trigger"],
-      });
+      await this.fresh.showNext();
     } finally {
-      this.expected = undefined;
+      if (this.expected === expected) this.expected = undefined;
     }
-    this.growLater();
+    if (this.shown?.text === text) this.growLater();
+    else if (this.shown === shown) this.hide(); // nothing was visible: it was dismissed
   }
 }
 
