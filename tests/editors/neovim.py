@@ -3,11 +3,13 @@
 The server is the product's with a stub for an engine, unless a test says otherwise.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,7 +29,7 @@ STUB_SERVER = ROOT / "tests" / "e2e" / "stub_server.py"
 TIMEOUT_S = 20
 """Other processes may keep the machine busy; nothing here waits that long on an idle one."""
 
-GHOST_COLOR = 0x123456
+GHOST_COLOR = 0x7A8491
 WIDTH, HEIGHT = 80, 24
 
 
@@ -51,30 +53,40 @@ def server_command(place: StubPlace, **settings: object) -> list[str]:
 class Neovim:
     """An editor with the plugin; `close` ends it and checks that nothing is left."""
 
-    def __init__(self, path: str, place: StubPlace, init: str) -> None:
+    def __init__(
+        self, path: str, place: StubPlace, init: str, plugin: Path | None = PLUGIN, **more: str
+    ) -> None:
+        """Start it.
+
+        Args:
+            path: of the editor.
+            place: for its files, sockets and logs.
+            init: Lua that it runs at its start, behind what makes frames easy to read.
+            plugin: folder of the plugin, or None if `init` sees to it.
+            more: environment variables.
+        """
         self.place = place
         self.folder = place.folder / "project"
         self.folder.mkdir()
         init_path = place.folder / "init.lua"
         init_path.write_text(
             f"""
-            vim.opt.runtimepath:append({json.dumps(str(PLUGIN))})
+            {f"vim.opt.runtimepath:append({json.dumps(str(plugin))})" if plugin else ""}
             vim.o.swapfile, vim.o.laststatus, vim.o.showmode, vim.o.ruler = false, 0, false, false
             vim.o.termguicolors = true
-            vim.opt.shortmess:append("I")
+            vim.opt.shortmess:append("IF")
             vim.opt.fillchars = {{ eob = " " }}
             vim.api.nvim_set_hl(0, "SeedGhost", {{ fg = {GHOST_COLOR} }})
             {init}
             """
         )
-        pairs = {**place.environment, "SEED_LSP_TUNE": "off", "XDG_DATA_HOME": str(place.folder)}
+        pairs = {**place.environment, "XDG_DATA_HOME": str(place.folder), **more}
         environment = [f"{name}={value}" for name, value in pairs.items()]
         argv = ["/usr/bin/env", *environment, path, "--embed", "-i", "NONE", "-u", str(init_path)]
         self.grid = Grid(WIDTH, HEIGHT)
         self.api = pynvim.attach("child", argv=argv)
         self._num_marks = 0
         self._num_files = 0
-        self._pids: set[int] = set()
         self.api.ui_attach(WIDTH, HEIGHT, rgb=True, ext_linegrid=True)
         self.api.command(f"cd {self.folder}")
 
@@ -95,9 +107,11 @@ class Neovim:
             elif name == "mark" and arguments == [self._num_marks]:
                 return self.grid.frames[-1]
 
-    def wait_for(self, is_so: Callable[[], object], what: str) -> None:
+    def wait_for(
+        self, is_so: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S
+    ) -> None:
         """Follow the screen until something is so."""
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while not is_so():
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} did not come about; on screen:\n{self.draw().text}")
@@ -131,35 +145,39 @@ class Neovim:
         self.type("<C-\\><C-n>")
         self.api.command(f"edit {path}")
         self.wait_for(self.is_attached, "a server for the buffer")
-        self._pids |= set(self.server_pids())
         self.grid.frames.clear()
         self.type("GA")
 
     def is_attached(self) -> bool:
         return bool(self.lua("return require('seed.server').client(0) ~= nil"))
 
-    def server_pids(self) -> list[int]:
-        """The server's processes."""
-        mark = str(self.place.script_path)
+    def pids(self, part: str) -> list[int]:
+        """Processes that this editor has started whose command line has a part."""
+        mark = f"XDG_RUNTIME_DIR={self.place.runtime}".encode()
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (entry / "cmdline").read_text().split("\0")
-            except OSError:
-                continue
-            if str(STUB_SERVER) in command and mark in command:
-                found.append(int(entry.name))
+            with contextlib.suppress(OSError):
+                is_own = mark in (entry / "environ").read_bytes().split(b"\0")
+                if is_own and part in (entry / "cmdline").read_text():
+                    found.append(int(entry.name))
         return found
 
+    def server_pids(self) -> list[int]:
+        return self.pids("stub_server.py")
+
     def close(self) -> None:
-        """End the editor; its server goes with it, and so does the engine."""
+        """End the editor, its server with it, and the engine; nothing is left."""
+        servers = self.server_pids()
         try:
             self.api.input("<C-c><C-\\><C-n>")  # out of whatever asks for something
             self.api.command("qall!", async_=True)
-            gone = [has_ended(pid, TIMEOUT_S) for pid in self._pids]
+            gone = [has_ended(pid, TIMEOUT_S) for pid in servers]
         finally:
             self.api.close()
-        assert all(gone), f"a server of {sorted(self._pids)} does not end"
+        for pid in self.pids("sampler."):
+            os.kill(pid, signal.SIGTERM)
+            gone.append(has_ended(pid, TIMEOUT_S))
+        assert all(gone), f"the servers {servers} or their engine do not end"
 
 
 def grown(frames: Sequence[Frame]) -> list[str]:

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sampler.stub import Answer
 from tests.editors.grid import Frame
@@ -54,6 +56,7 @@ def test_text_appears_and_grows(neovim: Neovim) -> None:
     neovim.wait_for_ghost(SHOWN)
     steps = grown(neovim.grid.frames)
     assert len(steps) >= 3, steps
+    assert neovim.draw().text.count("math.pi") == 1, "Neovim shows it, too"
 
 
 def test_typing_on_keeps_it(neovim: Neovim) -> None:
@@ -96,6 +99,15 @@ def test_accept_word_and_line(neovim: Neovim) -> None:
     neovim.wait_for_ghost("print(area(2))")
     neovim.type("<M-C-Right>")
     assert neovim.lines == (HEAD + WHOLE).split("\n")
+
+
+def test_it_comes_where_insert_mode_begins(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["here()"]))
+    neovim.open("x = 1")
+    neovim.type("<Esc>")
+    assert neovim.ghost == ""
+    neovim.type("i")  # moves nothing
+    neovim.wait_for_ghost("here()")
 
 
 def test_escape_hides_it(neovim: Neovim) -> None:
@@ -184,6 +196,30 @@ def test_it_hides_while_a_plugins_menu_is_open(
         neovim.wait_for_ghost("alpha()")
     finally:
         neovim.lua("package.loaded[...] = nil; menu_is_open = nil", module)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.text("aß寿_9 \n\t(){}.,😀", min_size=1))
+def test_words_and_lines_make_up_the_text(neovim: Neovim, text: str) -> None:
+    for piece in ("first_word", "first_line"):
+        pieces = neovim.lua(
+            """
+            local left, name = ...
+            local pieces = {}
+            while left ~= "" do
+              local piece = require("seed.text")[name](left)
+              table.insert(pieces, piece)
+              left = left:sub(#piece + 1)
+              assert(piece ~= "")
+            end
+            return pieces
+            """,
+            text,
+            piece,
+        )
+        assert "".join(pieces) == text
+        if piece == "first_line":
+            assert all("\n" not in part.lstrip() for part in pieces)
 
 
 def test_next_and_previous(neovim: Neovim) -> None:
@@ -337,6 +373,24 @@ def test_edits_of_the_lamp_are_looked_at_too(neovim: Neovim) -> None:
         neovim.type("q")
         neovim.wait_for(lambda: "a accepts" not in neovim.draw().text, "the end of it")
     assert neovim.lines == OLD.splitlines()
+
+
+def test_what_tools_have_found_is_told(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([NEW]))
+    neovim.open(OLD)
+    neovim.lua(
+        """
+        vim.diagnostic.set(vim.api.nvim_create_namespace("tool"), 0, {
+          { lnum = 1, col = 4, message = "too slow" },
+        })
+        vim.ui.select = function(items)
+          titles = vim.tbl_map(function(it) return it.title end, items)
+        end
+        """
+    )
+    neovim.type("<Esc>gg:1,2Seed edit<CR>")
+    neovim.wait_for(lambda: neovim.lua("return titles"), "something to choose from")
+    assert "Fix with the model" in neovim.lua("return titles")
 
 
 def test_an_edit_for_an_older_text_is_refused(neovim: Neovim) -> None:

@@ -221,9 +221,13 @@ end
 --- Begin to follow the cursor; again does nothing.
 function M.start()
   local group = api.nvim_create_augroup("seed.inline", { clear = true })
-  api.nvim_create_autocmd({ "InsertEnter", "TextChangedI", "TextChangedP", "CursorMovedI" }, {
+  api.nvim_create_autocmd({ "TextChangedI", "TextChangedP", "CursorMovedI" }, {
     group = group,
     callback = M.refresh,
+  })
+  api.nvim_create_autocmd("InsertEnter", {
+    group = group,
+    callback = vim.schedule_wrap(M.refresh), -- it is not yet insert mode
   })
   api.nvim_create_autocmd({ "InsertLeave", "BufLeave", "VimLeavePre" }, {
     group = group,

@@ -48,6 +48,10 @@ function M.apply()
   local keys = config.values.keys
   for action in pairs(M.actions) do
     local key = keys and keys[action] or nil
+    if mapped[action] and mapped[action] ~= key then
+      pcall(vim.keymap.del, "i", mapped[action]) -- fails if somebody else has taken it away
+      mapped[action] = nil
+    end
     local is_free = key and vim.fn.maparg(key, "i") == ""
     if key and key ~= mapped[action] and (is_free or config.chosen_keys[action]) then
       local otherwise = put_aside(action, key)
