@@ -127,6 +127,11 @@ class Neovim:
         self.api.input(keys)
         self.draw()
 
+    def forget(self) -> None:
+        """Keep only the newest frame."""
+        self.draw()
+        del self.grid.frames[:-1]
+
     @property
     def ghost(self) -> str:
         """What is shown in gray now."""
@@ -145,7 +150,7 @@ class Neovim:
         self.type("<C-\\><C-n>")
         self.api.command(f"edit {path}")
         self.wait_for(self.is_attached, "a server for the buffer")
-        self.grid.frames.clear()
+        self.forget()
         self.type("GA")
 
     def is_attached(self) -> bool:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def test_typing_on_keeps_it(neovim: Neovim) -> None:
     neovim.place.write_script(Answer(BLOCKS, [150]))
     neovim.open(HEAD)
     neovim.wait_for(lambda: neovim.ghost, "gray text")
-    neovim.grid.frames.clear()
+    neovim.forget()
     for key in "return":  # the first block: what has not come yet cannot be typed along
         neovim.type(key)
     neovim.wait_for_ghost(SHOWN.removeprefix("return"))
@@ -99,6 +100,56 @@ def test_accept_word_and_line(neovim: Neovim) -> None:
     neovim.wait_for_ghost("print(area(2))")
     neovim.type("<M-C-Right>")
     assert neovim.lines == (HEAD + WHOLE).split("\n")
+
+
+def test_nothing_shown_changes_while_nothing_is_typed(neovim: Neovim) -> None:
+    """Random typing beside slow blocks: between two keys, what is gray only grows."""
+    choose = random.Random(8)
+    neovim.place.write_script(Answer(BLOCKS, [40, 90]))
+    neovim.open(HEAD)
+    num_growths = 0
+    for _ in range(60):
+        ghost = neovim.ghost.replace("\n", "")
+        along = ghost[:1].replace("<", "<lt>") or "r"
+        keys = [along, "z", "<BS>", "<M-Right>", "<Left>", "<CR>", "<C-]>"]
+        (key,) = choose.choices(keys, [10, 1, 2, 1, 1, 1, 1])
+        neovim.type(key)
+        neovim.forget()
+        neovim.lua("vim.wait(...)", choose.choice([0, 30, 120, 250]))
+        neovim.draw()
+        num_growths += len(grown(neovim.grid.frames)) > 1
+    assert num_growths >= 5, "blocks have to come between keys for this to mean anything"
+
+
+def test_enter_goes_on_into_the_next_line(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["\n    return 2 * a"]))
+    neovim.open("def double(a):")
+    neovim.wait_for_ghost("    return 2 * a")
+    neovim.forget()
+    neovim.type("<CR>")
+    assert neovim.lines[-1] == "    ", "Neovim has indented the line"
+    assert neovim.ghost == "return 2 * a"
+    neovim.type("<Tab>")
+    assert neovim.lines == ["def double(a):", "    return 2 * a"]
+
+
+def test_line_breaks_of_dos(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([WHOLE]))
+    neovim.open(HEAD.replace("\n", "\r\n"))
+    assert neovim.lua("return vim.bo.fileformat") == "dos"
+    neovim.wait_for_ghost(SHOWN)
+    neovim.type("<M-C-Right><Tab>")
+    assert neovim.lines == (HEAD + WHOLE).split("\n")
+
+
+def test_the_color_survives_another_scheme(neovim: Neovim) -> None:
+    neovim.lua("vim.api.nvim_set_hl(0, 'SeedHint', {}) vim.g.loaded_seed = nil")
+    neovim.api.command("runtime plugin/seed.lua")
+    neovim.api.command("colorscheme blue")
+    link = neovim.lua("return vim.api.nvim_get_hl(0, { name = 'SeedHint' }).link")
+    neovim.api.command("colorscheme default")
+    neovim.lua("vim.api.nvim_set_hl(0, 'SeedGhost', { fg = ... })", GHOST_COLOR)
+    assert link == "NonText"
 
 
 def test_it_comes_where_insert_mode_begins(neovim: Neovim) -> None:
@@ -172,6 +223,7 @@ def test_it_hides_while_a_menu_is_open(neovim: Neovim) -> None:
             "vim.api.nvim_exec_autocmds('User', { pattern = 'BlinkCmpMenuClose' })",
         ),
     ],
+    ids=["cmp", "blink"],
 )
 def test_it_hides_while_a_plugins_menu_is_open(
     neovim: Neovim, module: str, opens: str, closes: str
@@ -342,6 +394,19 @@ def test_an_edit_is_looked_at_accepted_and_undone(neovim: Neovim) -> None:
     assert neovim.lines == (NEW + "\nx = 1").split("\n")
     neovim.type("u")
     assert neovim.lines == (OLD + "\nx = 1").split("\n")
+
+
+def test_an_edit_says_how_far_it_is_and_can_be_stopped(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["def double(a):\n", "never"], [50, 60_000]))
+    before = len(neovim.place.records("Cancel"))
+    neovim.open(OLD)
+    neovim.type("<Esc>gg:Seed rewrite multiply<CR>")
+    neovim.wait_for(lambda: "seed: Rewrite, " in neovim.draw().text, "the progress")
+    neovim.type(":Seed cancel<CR>")
+    neovim.wait_for(lambda: "The edit was cancelled." in neovim.draw().text, "the sentence")
+    assert len(neovim.place.records("Cancel")) == before + 1
+    neovim.type(":Seed cancel<CR>")
+    assert "there is no edit to cancel" in neovim.draw().text
 
 
 def test_an_edit_is_rejected(neovim: Neovim) -> None:

@@ -2,6 +2,7 @@
 local edit = require("seed.edit")
 local inline = require("seed.inline")
 local preview = require("seed.preview")
+local progress = require("seed.progress")
 local say = require("seed.say")
 local server = require("seed.server")
 local status = require("seed.status")
@@ -107,7 +108,7 @@ end
 
 local SUBCOMMANDS = {
   cancel = function()
-    say(edit.cancel() and "cancelled" or "there is no edit to cancel")
+    say(progress.cancel() and "cancelled" or "there is no edit to cancel")
   end,
   edit = function(_, first, last)
     edit.choose(first, last)

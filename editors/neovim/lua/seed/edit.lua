@@ -8,7 +8,6 @@ local api = vim.api
 
 local M = {}
 local STALE = "The buffer has changed meanwhile: nothing was edited."
-local running = {} ---@type table<integer, { client: vim.lsp.Client, id: integer }>
 
 --- Say how an edit went, if it did not go well.
 ---@param result any
@@ -60,16 +59,10 @@ local function rewrite(argument)
   if not client then
     return say("The server does not run; see :checkhealth seed.")
   end
-  local own
   local params = { command = "seed.rewrite", arguments = { argument } }
-  local is_sent, id = client:request("workspace/executeCommand", params, function(failure, result)
-    running[own] = nil
+  client:request("workspace/executeCommand", params, function(failure, result)
     M.tell_result(result, failure)
   end, buf)
-  if is_sent and id then
-    own = id
-    running[id] = { client = client, id = id }
-  end
 end
 
 --- Ask for words and rewrite a place by them (`seed.askInstruction`).
@@ -181,17 +174,6 @@ function M.choose(first, last)
       rewrite(command.arguments[1])
     end)
   end, buf)
-end
-
---- Stop the edits that the model is at.
----@return boolean whether there was one
-function M.cancel()
-  local is_any = next(running) ~= nil
-  for id, one in pairs(running) do
-    one.client:cancel_request(one.id)
-    running[id] = nil
-  end
-  return is_any
 end
 
 return M

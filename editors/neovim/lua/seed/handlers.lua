@@ -1,5 +1,6 @@
 --- What is done with the server's messages. Only hands them on.
 local M = {}
+local is_watching = false
 
 local function client_of(context)
   return vim.lsp.get_client_by_id(context.client_id)
@@ -32,7 +33,12 @@ M.commands = {
 --- A buffer has our client now.
 ---@param client vim.lsp.Client
 function M.attach(client)
-  require("seed.inline").start()
+  if not is_watching then
+    is_watching = true
+    local group = vim.api.nvim_create_augroup("seed", { clear = true })
+    require("seed.inline").watch(group)
+    require("seed.progress").watch(group, client.name)
+  end
   require("seed.keys").apply()
   if vim.lsp.inline_completion then
     -- Neovim would show the same text a second time.

@@ -218,9 +218,9 @@ function M.offer(shown)
   render(now)
 end
 
---- Begin to follow the cursor; again does nothing.
-function M.start()
-  local group = api.nvim_create_augroup("seed.inline", { clear = true })
+--- Begin to follow the cursor.
+---@param group integer of autocommands
+function M.watch(group)
   api.nvim_create_autocmd({ "TextChangedI", "TextChangedP", "CursorMovedI" }, {
     group = group,
     callback = M.refresh,
