@@ -65,10 +65,14 @@ def test_real_text_appears_and_is_accepted(place: StubPlace) -> None:
         neovim.close()
 
 
-def test_without_a_server_one_sentence_says_so(place: StubPlace) -> None:
+@pytest.mark.parametrize(
+    ("options", "name"), [("", "seed-lsp"), ("cmd = { '/no/server' }", "/no/server")]
+)
+def test_without_a_server_one_sentence_says_so(place: StubPlace, options: str, name: str) -> None:
     elsewhere = Path(tempfile.mkdtemp(dir=place.folder)) / "a" / "b" / "neovim"
     shutil.copytree(PLUGIN, elsewhere)
-    neovim = Neovim(find_nvim(11), place, "", plugin=elsewhere, PATH="/nonexistent")
+    init = f"require('seed').setup({{ {options} }})"
+    neovim = Neovim(find_nvim(11), place, init, plugin=elsewhere, PATH="/nonexistent")
     try:
         (neovim.folder / "a.py").write_text("x = 1\n")
         neovim.api.command("edit a.py")
@@ -77,6 +81,25 @@ def test_without_a_server_one_sentence_says_so(place: StubPlace) -> None:
         neovim.type("A<C-l>2<Esc>")
         assert neovim.lines[0].endswith("2")
         neovim.api.command("checkhealth seed")
-        assert "ERROR seed-lsp was not found" in "\n".join(neovim.lines)
+        assert f"ERROR {name} was not found" in "\n".join(neovim.lines)
+    finally:
+        neovim.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("{ tabs = true }", "there is no option tabs"),
+        ("{ debounce_ms = 'long' }", "the option debounce_ms is no number"),
+        ("{ keys = { jump = '<C-j>' } }", "there is no key for jump"),
+    ],
+)
+def test_a_bad_option_is_told(place: StubPlace, options: str, says: str) -> None:
+    neovim = Neovim(find_nvim(11), place, "vim.g.seed_enabled = false")
+    try:
+        neovim.lua(f"require('seed').setup({options})")
+        assert says in neovim.draw().text
+        assert neovim.lua("return require('seed.config').values.debounce_ms") == 25
+        assert neovim.lua("return vim.lsp.is_enabled('seed_lsp')") is False
     finally:
         neovim.close()

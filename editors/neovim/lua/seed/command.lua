@@ -54,7 +54,8 @@ local function explain()
       table.insert(lines, "Nothing speaks against completions here.")
     end
     if result.latest and result.latest ~= vim.NIL then
-      table.insert(lines, ("The latest request was answered with nothing: %s."):format(result.latest))
+      local reason = "The latest request was answered with nothing: %s."
+      table.insert(lines, reason:format(result.latest))
     end
     preview.read("Completions here", lines)
   end)

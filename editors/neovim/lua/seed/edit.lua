@@ -81,8 +81,8 @@ end
 ---@param last integer
 ---@param encoding string
 local function range_of(buf, first, last, encoding)
-  local line = api.nvim_buf_get_lines(buf, last - 1, last, true)[1]
-  local character = vim.str_utfindex(line, encoding)
+  local line = api.nvim_buf_get_lines(buf, last - 1, last, false)[1]
+  local character = vim.str_utfindex(line or "", encoding)
   return {
     start = { line = first - 1, character = 0 },
     ["end"] = { line = last - 1, character = character },
@@ -105,7 +105,7 @@ local function order(first, last)
   return client,
     {
       uri = vim.uri_from_bufnr(buf),
-      range = first and range_of(buf, first, last, client.offset_encoding) or place,
+      range = first and range_of(buf, first, last or first, client.offset_encoding) or place,
       version = vim.lsp.util.buf_versions[buf],
     }
 end
@@ -126,18 +126,13 @@ function M.rewrite(instruction, first, last)
 end
 
 ---@param buf integer
----@param range table
 ---@param encoding string
----@return table[] what any tool has found there, as the protocol has it
-local function diagnostics_in(buf, range, encoding)
-  local found = {}
-  for _, it in ipairs(vim.diagnostic.get(buf)) do
-    if it.lnum >= range.start.line and it.lnum <= range["end"].line then
-      local last = range_of(buf, it.lnum + 1, it.lnum + 1, encoding)
-      table.insert(found, { range = last, message = it.message, severity = it.severity })
-    end
-  end
-  return found
+---@return table[] what other tools have found, by whole lines; the server picks what is of use
+local function diagnostics_of(buf, encoding)
+  return vim.tbl_map(function(it)
+    local range = range_of(buf, it.lnum + 1, it.lnum + 1, encoding)
+    return { range = range, message = it.message, severity = it.severity }
+  end, vim.diagnostic.get(buf))
 end
 
 --- Choose one of the server's edits for lines, or for the function at the cursor.
@@ -152,18 +147,19 @@ function M.choose(first, last)
   client:request("textDocument/codeAction", {
     textDocument = { uri = argument.uri },
     range = argument.range,
-    context = {
-      diagnostics = diagnostics_in(buf, argument.range, client.offset_encoding),
-      triggerKind = 1,
-    },
+    context = { diagnostics = diagnostics_of(buf, client.offset_encoding), triggerKind = 1 },
   }, function(_, actions)
     if not actions or #actions == 0 then
       return say("There is no edit for this place.")
     end
-    local function title(action)
-      return action.title
-    end
-    vim.ui.select(actions, { prompt = "Edit:", kind = "seed", format_item = title }, function(chosen)
+    local options = {
+      prompt = "Edit:",
+      kind = "seed",
+      format_item = function(action)
+        return action.title
+      end,
+    }
+    vim.ui.select(actions, options, function(chosen)
       if not chosen then
         return
       end

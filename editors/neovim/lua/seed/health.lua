@@ -9,7 +9,8 @@ local health = vim.health
 local function check_command()
   local command = server.command()
   if not command then
-    return health.error("seed-lsp was not found", {
+    local chosen = config.values.cmd
+    return health.error(("%s was not found"):format(chosen and chosen[1] or "seed-lsp"), {
       "Run `make setup` in the checkout this plugin is in,",
       "or put seed-lsp on PATH, or name it: require('seed').setup({ cmd = { PATH, '--stdio' } })",
     })

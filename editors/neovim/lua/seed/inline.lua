@@ -1,7 +1,7 @@
 --- When to ask, what to do with answers, when to show: the one place where all parts meet.
 ---
---- An answer counts only if it is to the latest request and nothing has changed since. What is shown
---- stays until something else is typed, and only grows.
+--- An answer counts only if it is to the latest request and nothing has changed since. What is
+--- shown stays until something else is typed, and only grows.
 local ghost = require("seed.ghost")
 local menu = require("seed.menu")
 local place = require("seed.place")

@@ -55,7 +55,7 @@ function M.to_position(place, encoding)
   return { line = place.row, character = vim.str_utfindex(place.line, encoding, place.col, false) }
 end
 
---- What was typed between an earlier place and this one; nil if anything else has changed around it.
+--- What was typed between an earlier place and this one; nil if something else has changed there.
 ---@param before seed.Place
 ---@param now seed.Place
 ---@return string?

@@ -54,12 +54,18 @@ function M.read(title, lines, filetype)
   end
 end
 
---- Show a difference; `on_decision` is called once, also if the window is closed in any other way.
----@param options { title: string, description: string, diff: string, on_decision: fun(is_accepted: boolean) }
+---@class seed.Question
+---@field title string
+---@field description string said above the difference, unless it is empty
+---@field diff string
+---@field on_decision fun(is_accepted: boolean) called once, however the window is closed
+
+--- Show a difference and ask what to do with it.
+---@param options seed.Question
 function M.show(options)
   local lines = {}
   if options.description ~= "" then
-    lines = { options.description, "" }
+    lines = vim.split(options.description .. "\n", "\n", { plain = true })
   end
   vim.list_extend(lines, vim.split(vim.trim(options.diff), "\n", { plain = true }))
   local buf, window = open(lines, options.title, "a accepts, q rejects")

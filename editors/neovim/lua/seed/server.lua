@@ -12,10 +12,11 @@ local num_restarts = 0
 local restarted_at = 0
 
 --- What starts the server: the option, what is on PATH, or this checkout's own environment.
----@return string[]? command
+---@return string[]? command nil if there is none that can be run
 function M.command()
-  if config.values.cmd then
-    return config.values.cmd
+  local chosen = config.values.cmd
+  if chosen then
+    return vim.fn.executable(chosen[1] or "") == 1 and chosen or nil
   end
   local found = vim.fn.exepath("seed-lsp")
   if found ~= "" then
