@@ -18,7 +18,7 @@ const OWN = {
     items: { type: "string" },
     default: [],
     markdownDescription:
-      "The command that starts the server: the path of `seed-lsp`, or of a Python that has it, and arguments. Empty: the extension looks for it, and offers to set it up.",
+      "The command that starts the server: the path of `seed-lsp`, or of a Python that has it, and arguments; `~/` is your home folder. Empty: the extension looks for it, and offers to set it up.",
   },
   growWhileIdle: {
     enum: ["auto", "on", "off"],

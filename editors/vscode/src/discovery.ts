@@ -5,6 +5,7 @@
  */
 import { execFile } from "node:child_process";
 import { constants, promises as fs } from "node:fs";
+import { homedir } from "node:os";
 import * as path from "node:path";
 import * as vscode from "vscode";
 import type { Places } from "./environment";
@@ -28,6 +29,7 @@ export function placesOf(managedPython: () => Promise<string | undefined>): Plac
   const settings = vscode.workspace.getConfiguration("seed-lsp");
   return {
     command: settings.get<string[]>("server.command", []),
+    home: homedir(),
     isTrusted: vscode.workspace.isTrusted,
     workspaceFolders: folders.map((folder) => folder.uri.fsPath),
     searchPath: process.env["PATH"] ?? "",

@@ -18,6 +18,8 @@ export interface Launch {
 /** Where to look. */
 export interface Places {
   readonly command: readonly string[];
+  /** What `~` stands for in the command. */
+  readonly home: string;
   readonly isTrusted: boolean;
   readonly workspaceFolders: readonly string[];
   /** The variable PATH. */
@@ -36,7 +38,7 @@ const PYTHON = /^python(\d(\.\d+)?)?(\.exe)?$/i;
 /** The program to start; undefined if there is none yet. */
 export async function choose(places: Places): Promise<Launch | undefined> {
   return (
-    ofSetting(places.command) ??
+    ofSetting(places) ??
     (await ofWorkspace(places)) ??
     (await ofSearchPath(places)) ??
     (await ofManaged(places))
@@ -69,9 +71,10 @@ export function variablesFor(origin: Origin): Record<string, string | undefined>
     : { ...safe, PYTHONPATH: undefined, PYTHONHOME: undefined, PYTHONSTARTUP: undefined };
 }
 
-function ofSetting(command: readonly string[]): Launch | undefined {
-  const [program, ...args] = command;
-  if (program === undefined || program === "") return undefined;
+function ofSetting(places: Places): Launch | undefined {
+  const [given, ...args] = places.command;
+  if (given === undefined || given === "") return undefined;
+  const program = given.startsWith("~/") ? path.join(places.home, given.slice(2)) : given;
   if (args.length === 0 && PYTHON.test(path.basename(program))) return ofPython(program, "setting");
   return { program, args, origin: "setting" };
 }

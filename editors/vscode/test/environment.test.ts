@@ -6,6 +6,7 @@ import { choose, safeFolders, variablesFor, type Places } from "../src/environme
 function places(more: Partial<Places> = {}): Places {
   return {
     command: [],
+    home: "/home/me",
     isTrusted: true,
     workspaceFolders: ["/project"],
     searchPath: "/usr/local/bin:/usr/bin",
@@ -32,6 +33,11 @@ test("a Python in the setting runs the server, isolated", async () => {
   }
   const launch = await choose(places({ command: ["/opt/bin/python-wrapper"] }));
   assert.deepEqual(launch?.args, []);
+});
+
+test("~ is the home folder", async () => {
+  const launch = await choose(places({ command: ["~/seed-lsp/.venv/bin/seed-lsp"] }));
+  assert.equal(launch?.program, "/home/me/seed-lsp/.venv/bin/seed-lsp");
 });
 
 test("then the workspace's own Python, if it has the server", async () => {
