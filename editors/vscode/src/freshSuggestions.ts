@@ -18,10 +18,15 @@ export class FreshSuggestions implements vscode.Disposable {
 
   /** Ask our providers anew and show what they answer behind what is on screen. */
   async showNext(): Promise<void> {
+    this.renew();
+    await vscode.commands.executeCommand(SHOW_NEXT);
+    this.renew(); // so that a person who asks for other texts is not shown the shorter one again
+  }
+
+  private renew(): void {
     this.dispose();
     const provider = { provideInlineCompletionItems: () => undefined };
     this.silent = vscode.languages.registerInlineCompletionItemProvider(SELECTOR, provider);
-    await vscode.commands.executeCommand(SHOW_NEXT);
   }
 
   dispose(): void {

@@ -10,6 +10,7 @@ import { FreshSuggestions } from "./freshSuggestions";
 import { grown, isWanted, PAUSE_MS } from "./growth";
 import { isSame, type Place } from "./place";
 import type { Update } from "./protocol";
+import { SECTION } from "./settings";
 import { SessionCache, type Cached } from "./sessionCache";
 
 type Next = Parameters<NonNullable<Middleware["provideInlineCompletionItems"]>>[4];
@@ -223,7 +224,7 @@ function isStillAt(place: Place): boolean {
 }
 
 function mayGrow(): boolean {
-  const setting = vscode.workspace.getConfiguration("seed-lsp").get("growWhileIdle", "auto");
+  const setting = vscode.workspace.getConfiguration(SECTION).get("growWhileIdle", "auto");
   const support = vscode.workspace
     .getConfiguration("editor")
     .get<string>("accessibilitySupport", "auto");

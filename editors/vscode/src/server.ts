@@ -24,6 +24,7 @@ import { SECTION, serverSettings, setValues, type Manifest } from "./settings";
 import type { Condition } from "./statusText";
 
 const STARTING: Condition = { state: "starting", message: "The server is starting." };
+const NEVER = new vscode.CancellationTokenSource().token;
 const MISSING: Condition = {
   state: "missing",
   message: "There is no seed-lsp on this machine yet. Click to set it up.",
@@ -149,7 +150,7 @@ export class Server implements vscode.Disposable {
           configuration: () => [this.settings()],
           handleApplyEdit: (params, next) => {
             this.numEditsShown += 1;
-            return next(params, new vscode.CancellationTokenSource().token);
+            return next(params, NEVER);
           },
         },
       },
