@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -29,13 +30,12 @@ def neovim(request: pytest.FixtureRequest) -> Iterator[Neovim]:
     """One editor for all tests of this file; each opens a file of its own."""
     path = find_nvim(request.param)
     place = StubPlace()
-    command = json.dumps(server_command(place, first_paint_ms=60))
+    log = str(place.folder / "server.log")
+    command = json.dumps(server_command(place, first_paint_ms=60, log_file=log))
     init = f"""
     vim.keymap.set("i", "<Tab>", "USER")
-    require("seed").setup({{
-      cmd = vim.json.decode([==[{command}]==]),
-      keys = {{ accept = "<Tab>" }},
-    }})
+    base = {{ cmd = vim.json.decode([==[{command}]==]), keys = {{ accept = "<Tab>" }} }}
+    require("seed").setup(base)
     if vim.lsp.inline_completion then vim.lsp.inline_completion.enable() end
     """
     editor = Neovim(path, place, init)
@@ -108,7 +108,7 @@ def test_nothing_shown_changes_while_nothing_is_typed(neovim: Neovim) -> None:
     neovim.place.write_script(Answer(BLOCKS, [40, 90]))
     neovim.open(HEAD)
     num_growths = 0
-    for _ in range(60):
+    for _ in range(40):
         ghost = neovim.ghost.replace("\n", "")
         along = ghost[:1].replace("<", "<lt>") or "r"
         keys = [along, "z", "<BS>", "<M-Right>", "<Left>", "<CR>", "<C-]>"]
@@ -188,6 +188,41 @@ def test_keys_pass_through_where_nothing_is_shown(neovim: Neovim) -> None:
     assert neovim.lines == ["xUSER"]
     assert neovim.lua("return require('seed').accept()") is False
     assert neovim.lua("return require('seed').is_visible()") is False
+
+
+def test_the_manuals_map_of_tab(neovim: Neovim) -> None:
+    manual = (PLUGIN / "doc" / "seed.txt").read_text()
+    (code,) = re.findall(r"^\tvim.keymap.set\(.*?^<", manual, re.MULTILINE | re.DOTALL)
+    neovim.lua(code.removesuffix("<").replace("<Tab>", "<F5>"))
+    neovim.place.write_script(Answer(["there()"]))
+    neovim.open("x = ")
+    neovim.wait_for_ghost("there()")
+    neovim.type("<F5>")
+    neovim.place.write_script(Answer([]))
+    neovim.wait_for_ghost("")
+    neovim.type("<F5>")
+    assert neovim.lines == ["x = there()<F5>"]
+
+
+def test_settings_of_the_server_can_change(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer(["there()"]))
+    manual = "vim.tbl_extend('force', base, { settings = { trigger = 'manual' } })"
+    neovim.open("")
+    log = (neovim.place.folder / "server.log").read_text()
+    assert "settings" not in log, "what the editor has sent is as it should be"
+    neovim.lua(f"require('seed').setup({manual})")
+    try:
+        neovim.lua("vim.wait(300)")  # the server asks for them
+        neovim.open("x = ")
+        neovim.wait_for(lambda: neovim.lua("return require('seed').status()") == "seed off", "off")
+        assert neovim.ghost == ""
+        neovim.lua("require('seed').trigger()")
+        neovim.wait_for_ghost("there()")
+    finally:
+        neovim.lua("require('seed').setup(base)")
+        neovim.lua("vim.wait(300)")
+    neovim.open("y = ")
+    neovim.wait_for_ghost("there()")
 
 
 def test_another_text_than_predicted_is_never_shown_for_the_old_place(neovim: Neovim) -> None:

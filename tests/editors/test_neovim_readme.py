@@ -3,6 +3,7 @@
 SEED_ANIMATION=FILE.svg keeps what was on the screen while the real model wrote.
 """
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.editors.neovim import PLUGIN, ROOT, Neovim, find_nvim, grown
+from sampler.stub import Answer
+from tests.editors.neovim import PLUGIN, ROOT, Neovim, find_nvim, grown, server_command
 from tests.editors.picture import animate
 from tests.engines import StubPlace
 
@@ -101,5 +103,27 @@ def test_a_bad_option_is_told(place: StubPlace, options: str, says: str) -> None
         assert says in neovim.draw().text
         assert neovim.lua("return require('seed.config').values.debounce_ms") == 25
         assert neovim.lua("return vim.lsp.is_enabled('seed_lsp')") is False
+    finally:
+        neovim.close()
+
+
+def test_it_can_be_loaded_when_insert_mode_begins(place: StubPlace) -> None:
+    place.write_script(Answer(["late()"]))
+    command = json.dumps(server_command(place))
+    init = f"""
+    vim.api.nvim_create_autocmd("InsertEnter", {{ once = true, callback = function()
+      vim.opt.runtimepath:append({json.dumps(str(PLUGIN))})
+      require("seed").setup({{ cmd = vim.json.decode([==[{command}]==]) }})
+      vim.cmd.runtime("plugin/seed.lua")
+    end }})
+    """
+    neovim = Neovim(find_nvim(11), place, init, plugin=None)
+    try:
+        (neovim.folder / "a.py").write_text("x = ")
+        neovim.api.command("edit a.py")
+        neovim.type("A")
+        neovim.wait_for_ghost("late()")
+        neovim.type("<C-l>")
+        assert neovim.lines == ["x = late()"]
     finally:
         neovim.close()

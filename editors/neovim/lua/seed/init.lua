@@ -6,12 +6,8 @@ local M = {}
 function M.setup(options)
   local config = require("seed.config")
   config.set(options)
-  vim.lsp.config("seed_lsp", {
-    init_options = config.values.settings,
-    settings = { ["seed-lsp"] = config.values.settings },
-  })
   for _, client in ipairs(vim.lsp.get_clients({ name = "seed_lsp" })) do
-    client.settings = { ["seed-lsp"] = config.values.settings }
+    require("seed.server").use_settings(client)
     client:notify("workspace/didChangeConfiguration", { settings = client.settings })
     require("seed.keys").apply()
   end

@@ -93,6 +93,14 @@ function M.restart()
   end
 end
 
+--- Have a client hand on what is set now. An empty table would be no object in JSON.
+---@param client vim.lsp.Client
+function M.use_settings(client)
+  local others = (client.config.settings or {})["seed-lsp"]
+  local own = next(config.values.settings) and config.values.settings
+  client.settings = { ["seed-lsp"] = own or others or vim.empty_dict() }
+end
+
 --- What `vim.lsp.config` gets; see lsp/seed_lsp.lua.
 ---@return vim.lsp.Config
 function M.config()
@@ -131,8 +139,12 @@ function M.config()
       },
       experimental = { seed = { updates = true, instructions = true } },
     },
-    init_options = config.values.settings,
-    settings = { ["seed-lsp"] = config.values.settings },
+    before_init = function(params)
+      if next(config.values.settings) then
+        params.initializationOptions = config.values.settings
+      end
+    end,
+    on_init = M.use_settings,
     handlers = require("seed.handlers").handlers,
     commands = require("seed.handlers").commands,
     on_attach = require("seed.handlers").attach,
