@@ -14,7 +14,7 @@ from typing import Protocol
 from lsp_server.engine_client import EngineEvent
 from lsp_server.settings import Settings
 from model.format.answers import sufficient, take
-from model.format.edit_checks import faults, parses_no_worse
+from model.format.edit_checks import does, faults, parses_no_worse
 from model.format.plan import HolePlan
 from model.format.prompt import FENCE
 from model.format.rewriting import FIX, REWRITE, Action, question_for
@@ -77,7 +77,8 @@ async def rewrite(
 ) -> Rewritten:
     """Have a selection rewritten.
 
-    An answer that changes nothing or breaks the syntax is asked for once more in other words.
+    An answer that changes nothing, breaks the syntax or is not what the action is called is asked
+    for once more in other words.
 
     Args:
         engine: answers the questions.
@@ -91,7 +92,7 @@ async def rewrite(
         RewriteError: if there is no edit to offer.
     """
     _check(selection, wish)
-    is_broken = False
+    reason = ""
     costs: list[Stats] = []
     for attempt in range(len(wish.action.wordings)):
         question = question_for(wish.action, selection, detail=wish.detail, attempt=attempt)
@@ -109,15 +110,18 @@ async def rewrite(
         if new == selection.old:
             continue
         if not parses_no_worse(selection, new):
-            is_broken = True
+            reason = "The answer has a syntax error and is not offered."
+            continue
+        if not does(wish.action.name, selection, new):
+            reason = reason or "The answer does something else and is not offered."
             continue
         asked = wish.detail if wish.action == REWRITE else ""
         found = faults(selection, new, wish=asked, needs=taken.needs)
         if found and settings.edit_faults == "refuse":
             raise RewriteError(f"The edit was not offered: {' '.join(found)}")
         return Rewritten(new, tuple(found), tuple(costs))
-    if is_broken:
-        raise RewriteError("The answer has a syntax error and is not offered.")
+    if reason:
+        raise RewriteError(reason)
     raise UnchangedError("The model found nothing to change.")
 
 

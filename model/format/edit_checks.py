@@ -1,4 +1,4 @@
-"""What an edit has not kept: names, signatures. A sentence for a person each. And syntax.
+"""What an edit has not done or not kept: names, signatures, syntax. Sentences for a person.
 
 Reads trees, runs nothing: what is not said here may still be wrong. Knows neither models nor
 editors.
@@ -6,6 +6,7 @@ editors.
 
 import builtins
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from tree_sitter import Node
@@ -27,6 +28,12 @@ _NEVER_DEAD = frozenset(
 )
 """What may stand behind them: some declarations count from the start of their block."""
 _ASKS_FOR_LOSS = re.compile(r"renam|remov|delet|drop|inlin|merg|replac|call it", re.IGNORECASE)
+_RAISING = frozenset({"python", "javascript", "typescript", "tsx", "java"})
+_RAISES = ("try_statement", "raise_statement", "throw_statement", "catch_clause", "except_clause")
+_COMPREHENSIONS = (
+    *("list_comprehension", "dictionary_comprehension", "set_comprehension"),
+    "generator_expression",
+)
 _MAX_NAMES = 3
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__class__"}
 
@@ -56,6 +63,34 @@ def parses_no_worse(selection: Selection, new: str) -> bool:
     before = _num_errors(selection.language, selection.text)
     after = _num_errors(selection.language, selection.replaced_by(new))
     return before is None or after is None or after <= before
+
+
+def does(name: str, selection: Selection, new: str) -> bool:
+    """Whether new code is what an action is called, where a syntax tree tells.
+
+    Args:
+        name: of the action.
+        selection: the old code.
+        new: what is to stand in its place, as it will stand there.
+    """
+    old_root = tree_root(selection.language, selection.code)
+    new_root = tree_root(selection.language, _without_margin(new))
+    if old_root is None or new_root is None:
+        return True
+    old, new_kinds = (Counter(it.type for it in nodes_of(root)) for root in (old_root, new_root))
+    if name == "errors" and selection.language in _RAISING:
+        return sum(new_kinds[it] for it in _RAISES) > sum(old[it] for it in _RAISES)
+    if selection.language != "python":
+        return True
+    if name == "fstring":
+        return new_kinds["interpolation"] > old["interpolation"]
+    comprehensions = sum(new_kinds[it] - old[it] for it in _COMPREHENSIONS)
+    loops = new_kinds["for_statement"] - old["for_statement"]
+    if name == "comprehension":
+        return comprehensions > 0 > loops
+    if name == "loop":
+        return comprehensions < 0 < loops
+    return True
 
 
 def _num_errors(language: str, text: str) -> int | None:

@@ -92,26 +92,24 @@ ACTIONS: tuple[Action, ...] = (
         "simplify",
         "Simplify",
         # Asked for shorter code, the default model leaves out what the code is there for.
-        ("Simplify this code without changing what it does. Give back the whole code.",),
+        ("Simplify this code without changing what it does. Give back the whole code.",) * 2,
     ),
     Action(
         "errors",
         "Add error handling",
-        ("Add error handling to this code. Give back the whole code.",),
+        ("Add error handling to this code. Give back the whole code.",) * 2,
     ),
     Action(
         "fstring",
         "Convert to f-strings",
-        (
-            "Use f-strings instead of % and format(). Change nothing else. "
-            "Give back the whole code.",
-        ),
+        ("Use f-strings instead of % and format(). Change nothing else. Give back the whole code.",)
+        * 2,
         languages=_PYTHON,
     ),
     Action(
         "comprehension",
         "Convert loop to comprehension",
-        ("Write the loop as a comprehension. Give back the whole code.",),
+        ("Write the loop as a comprehension. Give back the whole code.",) * 2,
         languages=_PYTHON,
     ),
     Action(
@@ -165,7 +163,13 @@ def is_offered(action: Action, selection: Selection) -> bool:
 
 
 def edit_question(
-    instruction: str, old: str, *, before: str = "", after: str = "", language: str = "python"
+    instruction: str,
+    old: str,
+    *,
+    before: str = "",
+    after: str = "",
+    language: str = "python",
+    is_wish_first: bool = False,
 ) -> str:
     """The words of a question whose answer is other code in the place of some lines.
 
@@ -175,13 +179,17 @@ def edit_question(
         before: lines above them, as context; blank ones are left out.
         after: lines below them.
         language: of all of these.
+        is_wish_first: whether the code comes last; then small models give it back unchanged more
+            often, but now and then they do what they would not have done.
     """
     parts = [
         f"{title}\n{FENCE}{language}\n{text.rstrip()}\n{FENCE}\n\n"
         for title, text in (("Code before:", before), ("Code after:", after))
         if text.strip()
     ]
-    return f"{''.join(parts)}{instruction}\n{FENCE}{language}\n{old}{FENCE}"
+    code = f"{FENCE}{language}\n{old}{FENCE}"
+    ordered = f"{instruction}\n{code}" if is_wish_first else f"{code}\n\n{instruction}"
+    return f"{''.join(parts)}{ordered}"
 
 
 def question_for(
@@ -193,7 +201,7 @@ def question_for(
         action: what to do.
         selection: with what.
         detail: a person's wish, or the errors that a tool has found.
-        attempt: which of the action's wordings.
+        attempt: which of the action's wordings; each other one stands in front of the code.
     """
     detail = detail.strip().rstrip(".")
     context = outline(selection)
@@ -202,6 +210,7 @@ def question_for(
         selection.code,
         before="" if FENCE in context else context,
         language="" if selection.language == "text" else selection.language,
+        is_wish_first=attempt % 2 == 1,
     )
 
 

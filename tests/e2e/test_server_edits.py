@@ -155,7 +155,7 @@ async def test_an_action_is_a_title_until_it_is_resolved(place: StubPlace, desk:
     assert [it.needs_confirmation for it in annotations.values()] == [True]
     (asked,) = place.records("Complete")
     assert "class Ä:" in asked["prefix"]
-    assert asked["prefix"].endswith("\n```python\ndef f(self, a):\n    b = '😀'; return a + 1\n```")
+    assert "\n```python\ndef f(self, a):\n    b = '😀'; return a + 1\n```\n\n" in asked["prefix"]
 
 
 @in_both_editors
@@ -165,7 +165,7 @@ async def test_an_instruction_is_carried_out(place: StubPlace, desk: Desk) -> No
     result = await desk.rewrite("Add two")
     assert result["applied"] is True
     assert [desk.text_with(edit) for edit in desk.applied] == [TEXT.replace("a + 1", "a + 2")]
-    assert "\nAdd two.\n" in place.records("Complete")[0]["prefix"]
+    assert place.records("Complete")[0]["prefix"].endswith("\n```\n\nAdd two.")
 
 
 async def test_what_was_not_kept_is_said(place: StubPlace, desk: Desk) -> None:

@@ -43,7 +43,7 @@ def test_a_record_is_a_question_with_the_old_code_and_the_new_code(seed: int, ch
         ]
         prompt = TOKENIZER.decode(tokens[: record.target_start])
         assert prompt.endswith(
-            f"{edit.instruction}\n```python\n{edit.old}```<|im_end|>\n"
+            f"```python\n{edit.old}```\n\n{edit.instruction}<|im_end|>\n"
             "<|im_start|>assistant\n```python\n"
         )
         if not chars:
@@ -57,7 +57,7 @@ def test_the_context_is_what_is_around_and_gives_way_to_the_edit() -> None:
     question = edit_question(edit.instruction, edit.old, before=edit.before, after=edit.after)
     assert question == (
         "Code before:\n```python\nabove = 1\n```\n\nCode after:\n```python\nbelow = 2\n```\n\n"
-        "Do it.\n```python\nold()\n```"
+        "```python\nold()\n```\n\nDo it."
     )
     fenced = replace(edit, before=f'x = """{FENCE}"""\n')
     record = MAKER.lay_out(fenced, context_chars=400)

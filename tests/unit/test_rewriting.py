@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.format.answers import sufficient, take
-from model.format.edit_checks import faults, parses_no_worse
+from model.format.edit_checks import does, faults, parses_no_worse
 from model.format.plan import HolePlan
 from model.format.prompt import FENCE
 from model.format.rewriting import ACTIONS, action_named, is_offered, outline, question_for
@@ -50,10 +50,11 @@ def test_the_question_holds_what_matters() -> None:
     question = question_for(action, selection, detail="Sort the keys.")
     assert question == (
         "Code before:\n```python\nimport json\nclass Cart(Base):\n```\n\n"
-        "Sort the keys.\n```python\n"
-        "def add(self, item, *rest, count=1, note=None, **more):\n"
-        "    # the total\n    return json.dumps(item)\n```"
+        "```python\ndef add(self, item, *rest, count=1, note=None, **more):\n"
+        "    # the total\n    return json.dumps(item)\n```\n\nSort the keys."
     )
+    again = question_for(action, selection, detail="Sort the keys.", attempt=1)
+    assert "\n```\n\nSort the keys. Give back the whole code.\n```python\ndef add(" in again
     assert outline(selection, max_chars=20) == "class Cart(Base):\n"
     assert "`" not in outline(selected(f"x = '```'\n{CURSOR}def f(): pass\n"))
 
@@ -288,3 +289,31 @@ def test_an_answer_ends_at_the_fence_and_nowhere_else(text: str, is_fenced: bool
             assert shown == expected
             break
     assert expected.startswith(shown)
+
+
+LOOPS = "out = []\nfor a in b:\n    out.append(a)\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "old", "new", "is_done"),
+    [
+        ("errors", "python", "f()\n", "try:\n    f()\nexcept OSError:\n    raise\n", True),
+        ("errors", "python", "f()\n", "if f():\n    pass\n", False),
+        ("errors", "javascript", "f();\n", "if (!f()) throw new Error();\n", True),
+        ("errors", "go", "func f() { g() }\n", "func f() { if g() != nil { return } }\n", True),
+        ("comprehension", "python", LOOPS, "out = [a for a in b]\n", True),
+        ("comprehension", "python", LOOPS, "out = list(b)\n", False),
+        ("loop", "python", "out = [a for a in b]\n", LOOPS, True),
+        ("loop", "python", "out = [a for a in b]\n", "out = list(b)\n", False),
+        ("comprehension", "python", LOOPS, f"{LOOPS}d = [a for a in b]\n", False),
+        ("loop", "python", "out = [a for a in b]\n", "out = [c for c in b]\n", False),
+        ("fstring", "python", "'%s' % a\n", "f'{a}'\n", True),
+        ("fstring", "python", "'%s' % a\n", "'{}'.format(a)\n", False),
+        ("rewrite", "python", "a = 1\n", "a = 2\n", True),
+        ("errors", "text", "a b\n", "a b c\n", True),
+    ],
+)
+def test_an_edit_is_what_its_action_is_called(
+    name: str, language: str, old: str, new: str, is_done: bool
+) -> None:
+    assert does(name, selected(old, language=language), new) is is_done

@@ -191,7 +191,7 @@ def test_questions_tell_what_is_asked_but_no_answer(tmp_path: Path) -> None:
         "Fix bugs in roots."
     )
     assert tasks["editeval"].prefix == (
-        "Let it return two.\n\n```python\n    def number(self):\n        return 1\n```"
+        "```python\n    def number(self):\n        return 1\n```\n\nLet it return two."
     )
 
 

@@ -201,7 +201,8 @@ def _editeval(record: Mapping[str, Any]) -> Task:
     return Task(
         task_id=_text(record, "task_id"),
         kind="answer",
-        prefix=f"{_text(record, 'instruction').strip()}\n\n```python\n{code}\n```",
+        # The wish comes last, as in `rewriting.edit_question`.
+        prefix=f"```python\n{code}\n```\n\n{_text(record, 'instruction').strip()}",
         old_code=f"{code}\n",
         max_new_tokens=_LONG,
         program=(head, f"{tail}\n\n{_text(record, 'test')}\n\ncheck()\n"),
