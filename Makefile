@@ -8,10 +8,10 @@ KERNELS := $(wildcard sampler/kernels/cpu/*.cpp sampler/kernels/cpu/*.h sampler/
 SOURCES := lsp_server model sampler training tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench fix vsix
+.PHONY: help setup demo test lint types bench fix vsix editors
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml $(KERNELS)
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer, or run make PYTHON=/path/to/python"; exit 1; }
@@ -51,3 +51,6 @@ vsix: $(STAMP) ## build the VS Code extension (needs Node 20 or newer)
 	$(BIN)/python -m hatchling build -t sdist -d editors/vscode/dist/server
 	cd editors/vscode && npm ci && npm run check && npm run build && npm run package
 	@ls editors/vscode/dist/*.vsix
+
+editors: vsix ## install the VS Code that its tests run in (once, about 1 GB)
+	editors/vscode/e2e/install.sh

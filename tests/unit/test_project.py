@@ -16,7 +16,7 @@ from training import cli as training_cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-TARGETS = {"help", "setup", "demo", "test", "lint", "types", "bench", "fix", "vsix"}
+TARGETS = {"help", "setup", "demo", "test", "lint", "types", "bench", "fix", "vsix", "editors"}
 FIXED_LAYOUT = {
     *(".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "docs"),
     *("editors", "lsp_server", "model", "pyproject.toml", "sampler", "tests", "training"),

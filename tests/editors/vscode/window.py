@@ -56,7 +56,7 @@ class Window:
             self.page.keyboard.press(key)
 
     def choose_action(self, title: str) -> None:
-        """Choose a code action at the cursor; asks again while VS Code is busy with the last key."""
+        """Choose a code action at the cursor; asks again while VS Code is still busy."""
         action = self.page.locator(".action-widget .monaco-list-row", has_text=title).first
 
         def is_offered() -> bool:
