@@ -7,6 +7,8 @@ export const ARCHIVE_FOLDER = "dist/server";
 /** Interpreters to look for, the best first. */
 export const PYTHONS = ["python3.13", "python3.12", "python3.11", "python3.14", "python3"] as const;
 
+const PIP_OPTIONS = ["--disable-pip-version-check", "--progress-bar", "off"];
+
 export interface Step {
   readonly program: string;
   readonly args: readonly string[];
@@ -28,7 +30,7 @@ export function stepsOf(python: string, folder: string, archive: string): Step[]
     },
     {
       program: own,
-      args: ["-I", "-m", "pip", "install", "--disable-pip-version-check", archive],
+      args: ["-I", "-m", "pip", "install", ...PIP_OPTIONS, archive],
       message: "installing the server; PyTorch alone can take minutes …",
       failure: "The server could not be installed.",
     },

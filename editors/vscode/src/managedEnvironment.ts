@@ -98,7 +98,11 @@ export class ManagedEnvironment {
         env: { ...process.env, ...variablesFor("managed") },
         detached: true, // so that what it starts can be stopped along with it
       });
-      const log = (data: Buffer): void => this.log.info(data.toString().trimEnd());
+      const log = (data: Buffer): void => {
+        for (const line of data.toString().split("\n").filter((it) => it.trim() !== "")) {
+          this.log.info(line.trimEnd());
+        }
+      };
       child.stdout.on("data", log);
       child.stderr.on("data", log);
       const cancellation = token.onCancellationRequested(() => {
