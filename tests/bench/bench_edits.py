@@ -41,11 +41,11 @@ from model.format.vocabulary import read_vocabulary
 from model.shipped import choose_adapter
 from sampler.messages import Complete, Finished, Mode
 from tests.bench.edit_cases import SMALL_EDITS, Case, library_files, one_place
-from tests.bench.kept_tokens import Kept, kept_tokens
 from tests.e2e.client import Client
 from tests.e2e.servers import server_command
 from tests.engines import StubPlace, eventually
 from training.evaluation.engines import EngineSpec, MeasuredEngine, open_measured
+from training.evaluation.old_code import Kept, kept_tokens
 from training.evaluation.scores import percentile
 
 PARTS = ("small", "folder", "titles")
@@ -100,7 +100,7 @@ def measure_small(cases: Sequence[Case], threads: int | None) -> dict[str, Any]:
                 "lines": selection.code.count("\n"),
                 "tokens": exact.stats.tokens,
                 "changed": round(kept.changed, 3),
-                "generated_anew": round(kept.generated_anew, 3),
+                "regenerated": round(kept.unforeseen, 3),
                 "forwards": exact.stats.forwards,
                 "ar_tokens_per_second": round(1000 * ar.stats.tokens / ar.stats.total_ms, 1),
                 "tokens_per_second": round(1000 * exact.stats.tokens / exact.stats.total_ms, 1),
@@ -124,7 +124,7 @@ def measure_small(cases: Sequence[Case], threads: int | None) -> dict[str, Any]:
         "ratio_least": min(row["ratio"] for row in small),
         "decode_ratio_least": min(row["decode_ratio"] for row in small),
         "kept_tokens": sum(kept.num_kept for kept in kepts),
-        "kept_tokens_generated_anew": sum(kept.num_anew for kept in kepts),
+        "kept_tokens_regenerated": sum(kept.num_unforeseen for kept in kepts),
         "cases": rows,
     }
 

@@ -91,6 +91,23 @@ def test_a_smaller_limit_is_the_head_of_a_larger_one(run):
     assert large.task_ids[:2] == small.task_ids
 
 
+def test_edits_tell_what_was_generated_again(run, tmp_path):
+    edit = {
+        "task_id": "EditEval/0",
+        "instruction": "Return two.",
+        "context": "",
+        "input": "def one():\n    return 1\n",
+        "output": "def one():\n    return 2\n",
+        "test": "def check():\n    assert one() == 2\n",
+    }
+    (tmp_path / "edit_eval.jsonl").write_text(json.dumps(edit) + "\n")
+    _, [line] = run("editeval", "--mode", "exact", "--mode", "ar", "--json")
+    score = read_run(Path(line["run"])).scores["EditEval/0", "ours/exact"]
+    assert score.kept >= 1, "both end with a line break"
+    assert line["regenerated"] == score.unforeseen / score.kept
+    assert line["rivals"][0]["regenerated"] == 1.0
+
+
 def test_absent_sets_are_named_and_skipped(run):
     status, lines = run("all", "--limit", "1", "--json")
     assert status == 0

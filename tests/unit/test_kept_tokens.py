@@ -10,8 +10,8 @@ from model.format.selection import select
 from model.format.tokenizer import Tokenizer
 from tests.bench.bench_edits import bytes_changed_outside
 from tests.bench.edit_cases import definitions, one_place
-from tests.bench.kept_tokens import kept_tokens
 from tests.tiny import tiny_vocabulary
+from training.evaluation.old_code import kept_tokens
 
 TOKENIZER = Tokenizer(tiny_vocabulary())
 CODE = st.text("ab =\n", max_size=60)
@@ -21,7 +21,7 @@ TEXT = "import os\n\n\nclass A:\n    def f(self, a):\n        b = a\n        ret
 def test_a_copy_keeps_all_and_costs_nothing():
     kept = kept_tokens(TOKENIZER, "a = b\nb = a\n", "\n\na = b\nb = a\n\n")
     assert kept.num_kept == kept.num_old == kept.num_new
-    assert (kept.changed, kept.num_anew) == (0.0, 0)
+    assert (kept.changed, kept.num_unforeseen) == (0.0, 0)
 
 
 def test_what_is_kept_behind_a_change_is_found_again():
@@ -29,15 +29,15 @@ def test_what_is_kept_behind_a_change_is_found_again():
     old = "".join(dice.choice("abcdefghijklmnopqrstuvwxyz =\n") for _ in range(200)) + "x"
     kept = kept_tokens(TOKENIZER, old, f"{old[:80]}1{old[81:]}")
     assert kept.num_kept == kept.num_old - 1
-    assert kept.num_anew <= 1
+    assert kept.num_unforeseen <= 1
 
 
 @given(CODE, CODE)
 def test_shares_are_shares(old: str, new: str):
     kept = kept_tokens(TOKENIZER, old, new)
-    assert 0 <= kept.num_anew <= kept.num_kept <= min(kept.num_old, kept.num_new)
+    assert 0 <= kept.num_unforeseen <= kept.num_kept <= min(kept.num_old, kept.num_new)
     assert 0.0 <= kept.changed <= 1.0
-    assert 0.0 <= kept.generated_anew <= 1.0
+    assert 0.0 <= kept.unforeseen <= 1.0
 
 
 def test_bytes_outside_a_selection_are_counted():

@@ -40,6 +40,19 @@ def test_figures_by_hand(tmp_path):
     assert (record["mode"], record["engine"], record["n"]) == ("exact", "ours", 4)
 
 
+def test_unchanged_code_is_copied_or_generated_again(tmp_path):
+    edits = [
+        score(f"task/{index}", name, kept=kept, unforeseen=unforeseen)
+        for name in (OURS, RIVAL)
+        for index, (kept, unforeseen) in enumerate([(90, 2), (10, 3), (0, 0), (None, None)])
+    ]
+    run = read_run(write_run(tmp_path / "edits", [OURS, RIVAL], scores=edits))
+    assert summarize(run, OURS).record()["regenerated"] == 5 / 100
+    assert summarize(run, RIVAL).record()["regenerated"] == 1.0, "it copies nothing"
+    run = read_run(write_run(tmp_path / "holes", [OURS, RIVAL]))
+    assert summarize(run, OURS).regenerated is summarize(run, RIVAL).regenerated is None
+
+
 def test_what_was_not_run_has_no_pass_rate(tmp_path):
     untold = [score(f"task/{index}", OURS, passed=None) for index in range(4)]
     run = read_run(write_run(tmp_path, [OURS], scores=untold))

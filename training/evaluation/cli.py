@@ -192,10 +192,11 @@ def _figures(run: Run, console: Console) -> dict[str, Any]:
     records = [summarize(run, name).record() for name in names]
     table = Table()
     table.add_column("", no_wrap=True)
-    for column in ("n", *_COLUMNS):
+    columns = [*_COLUMNS, "regenerated"] if records[0]["regenerated"] is not None else _COLUMNS
+    for column in ("n", *columns):
         table.add_column(column.replace("_", " "), justify="right")
     for record in records:
-        values = (_number(record[column]) for column in _COLUMNS)
+        values = (_number(record[column]) for column in columns)
         table.add_row(record["name"], str(record["n"]), *values)
     console.print(table)
     first, *others = records

@@ -20,9 +20,12 @@ from filelock import FileLock, Timeout
 from model.format.plan import HolePlan
 from model.format.prompt import FENCE
 from model.format.syntax import parses, plan_hole
+from model.format.tokenizer import Tokenizer
+from model.format.vocabulary import read_vocabulary
 from sampler.messages import Complete, Mode
 from training.evaluation.engines import EngineError, EngineSpec
 from training.evaluation.machine import commit, describe_machine, file_sha256
+from training.evaluation.old_code import kept_tokens
 from training.evaluation.records import (
     Contender,
     Header,
@@ -114,7 +117,7 @@ def evaluate(
         with FileLock(folder / ".lock", timeout=0):
             header = _open_header(folder, task_set, entries, seed, limit)
             _measure(task_set, entries, folder, header, progress)
-            _judge(task_set, folder, workers, progress)
+            _judge(task_set, entries, folder, workers, progress)
             return read_run(folder)
     except Timeout as error:
         raise RunError(f"Another process is at work in {folder}.") from error
@@ -254,16 +257,24 @@ def _sample(task: Task, entry: Entry, worker: Worker) -> Sample:
     )
 
 
-def _judge(task_set: TaskSet, folder: Path, workers: int | None, progress: Progress) -> None:
+def _judge(
+    task_set: TaskSet,
+    entries: Sequence[Entry],
+    folder: Path,
+    workers: int | None,
+    progress: Progress,
+) -> None:
     lines = Lines(folder / "scores.jsonl")
     run = read_run(folder)
     tasks = {task.task_id: task for task in task_set.tasks}
     missing = [sample for key, sample in run.samples.items() if key not in run.scores]
     num_done = len(run.scores)
+    has_edits = any(tasks[sample.task_id].old_code for sample in missing)
+    tokenizer = Tokenizer(read_vocabulary(entries[0].spec.model)) if has_edits else None
 
     def tell(sample: Sample, outcome: str | None) -> None:
         nonlocal num_done
-        lines.append(_score(tasks[sample.task_id], sample, outcome))
+        lines.append(_score(tasks[sample.task_id], sample, outcome, tokenizer))
         num_done += 1
         progress("judging", num_done, len(run.samples))
 
@@ -283,8 +294,9 @@ def _judge(task_set: TaskSet, folder: Path, workers: int | None, progress: Progr
             tell(sample, outcome)
 
 
-def _score(task: Task, sample: Sample, outcome: str | None) -> Score:
+def _score(task: Task, sample: Sample, outcome: str | None, tokenizer: Tokenizer | None) -> Score:
     reference, text = task.reference, sample.completion
+    kept = kept_tokens(tokenizer, task.old_code, text) if tokenizer and task.old_code else None
     return Score(
         task_id=task.task_id,
         contender=sample.contender,
@@ -295,4 +307,6 @@ def _score(task: Task, sample: Sample, outcome: str | None) -> Score:
         parses=parses(task.language, task.prefix + text + task.suffix)
         if task.is_parse_checked
         else None,
+        kept=None if kept is None else kept.num_kept,
+        unforeseen=None if kept is None else kept.num_unforeseen,
     )

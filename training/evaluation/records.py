@@ -98,6 +98,10 @@ class Score:
     similarity: float | None
     """Edit similarity in [0, 1]: 1 - Levenshtein distance / longer length, in characters."""
     parses: bool | None
+    kept: int | None = None
+    """Of an edit: tokens of the old code that are in the completion, too."""
+    unforeseen: int | None = None
+    """Of these: those that old code, as a draft, did not foretell (`old_code.Kept`)."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.evaluation.records import Contender, Run, RunError, Sample
+from training.evaluation.records import Contender, Run, RunError, Sample, Score
 from training.evaluation.scores import (
     MissingExtraError,
     Paired,
@@ -37,6 +37,9 @@ class Summary:
     exact_match: float | None
     edit_similarity: float | None
     parses: float | None
+    regenerated: float | None
+    """Of edits: share of the unchanged tokens that were not copied from the old code but generated
+    again."""
     ended_by_itself: float
     """Share of completions that the model or the syntax ended, neither a limit nor the rule that
     one line is enough."""
@@ -68,6 +71,7 @@ class Summary:
             "exact_match": self.exact_match,
             "edit_similarity": self.edit_similarity,
             "parses": self.parses,
+            "regenerated": self.regenerated,
             "tokens_per_forward": self.tokens_per_forward,
             "accepted_per_block": self.accepted_per_block,
             "forwards": self.forwards,
@@ -142,6 +146,7 @@ def summarize(run: Run, name: str) -> Summary:
     task_ids = common_tasks(run)
     if not task_ids:
         raise RunError(f"The run of {run.header.set} holds no task that is finished.")
+    contender = next(it for it in run.header.contenders if it.name == name)
     samples = [run.samples[task_id, name] for task_id in task_ids]
     scores = [run.scores[task_id, name] for task_id in task_ids]
     passed = [score.passed for score in scores if score.passed is not None]
@@ -152,7 +157,7 @@ def summarize(run: Run, name: str) -> Summary:
     accepted = [count for sample in samples for count in sample.accepted]
     return Summary(
         set=run.header.set,
-        contender=next(c for c in run.header.contenders if c.name == name),
+        contender=contender,
         n=len(task_ids),
         errors=len(samples) - len(answered),
         pass_rate=_mean(passed),
@@ -160,6 +165,7 @@ def summarize(run: Run, name: str) -> Summary:
         exact_match=_mean([score.exact for score in scores]),
         edit_similarity=_mean([score.similarity for score in scores]),
         parses=_mean([score.parses for score in scores]),
+        regenerated=_regenerated(contender, scores),
         ended_by_itself=sum(s.stop == "end_of_hole" for s in samples) / len(samples),
         tokens=tokens,
         forwards=statistics.mean(sample.forwards for sample in samples),
@@ -174,6 +180,13 @@ def summarize(run: Run, name: str) -> Summary:
         memory_mib=max(sample.memory_mib for sample in samples),
         commits=run.header.commits,
     )
+
+
+def _regenerated(contender: Contender, scores: Sequence[Score]) -> float | None:
+    kept = sum(score.kept or 0 for score in scores)
+    if contender.mode != "exact":  # the only one that copies
+        return 1.0 if kept else None
+    return _ratio(sum(score.unforeseen or 0 for score in scores), kept)
 
 
 def compare(first: tuple[Run, str], second: tuple[Run, str]) -> Comparison:

@@ -19,7 +19,7 @@ class Kept:
     num_new: int
     num_kept: int
     """Of both, by the longest common runs."""
-    num_anew: int
+    num_unforeseen: int
     """Kept ones that were not the next draft at their turn: a forward had to choose them."""
 
     @property
@@ -28,9 +28,9 @@ class Kept:
         return 1 - self.num_kept / max(self.num_old, self.num_new, 1)
 
     @property
-    def generated_anew(self) -> float:
+    def unforeseen(self) -> float:
         """Share of the kept tokens."""
-        return self.num_anew / max(self.num_kept, 1)
+        return self.num_unforeseen / max(self.num_kept, 1)
 
 
 def kept_tokens(tokenizer: Tokenizer, old: str, new: str) -> Kept:
@@ -40,8 +40,8 @@ def kept_tokens(tokenizer: Tokenizer, old: str, new: str) -> Kept:
     is_kept = [False] * len(new_tokens)
     for block in matcher.get_matching_blocks():
         is_kept[block.b : block.b + block.size] = [True] * block.size
-    code, num_anew = OldCode(old_tokens), 0
+    code, num_unforeseen = OldCode(old_tokens), 0
     for token, kept in zip(new_tokens, is_kept, strict=True):
-        num_anew += kept and code.drafts(1) != [token]
+        num_unforeseen += kept and code.drafts(1) != [token]
         code.follow([token])
-    return Kept(len(old_tokens), len(new_tokens), sum(is_kept), num_anew)
+    return Kept(len(old_tokens), len(new_tokens), sum(is_kept), num_unforeseen)
