@@ -8,7 +8,7 @@ reference for what is generated is `sampler.denoise`. Knows no queue.
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -88,6 +88,8 @@ class Writer:
         task.excerpt_tokens = context.excerpt_tokens
         if request.old_code:
             task.old_code = OldCode(self._tokenizer.encode(request.old_code))
+            if request.mode != "ar":  # nothing that accepts more has been faster or as good
+                request = task.request = replace(request, mode="exact")
         sequence, num_cached = self.cache.acquire(context.tokens)
         fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
         length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1

@@ -56,7 +56,8 @@ class Complete:
     plan's language."""
     max_new_tokens: int = 128
     old_code: str = ""
-    """What the answer resembles, for layout `chat`: unchanged stretches of it are copied."""
+    """What the answer resembles, for layout `chat`: unchanged stretches of it are copied. All modes
+    but `ar` are `exact` then."""
     budget_ms: float | None = None
     """Time from arrival after which the best text so far is returned; None means no limit."""
     is_ahead: bool = False
