@@ -25,7 +25,8 @@ export class SeedClient extends LanguageClient {
    * @param cwd a folder of our own: never the workspace, whose modules must not become ours.
    */
   constructor(launch: Launch, cwd: string, options: LanguageClientOptions) {
-    const environment = { cwd, env: variablesFor(launch.origin) };
+    // The library adds none of the editor's own variables: there would be no PATH and no HOME.
+    const environment = { cwd, env: { ...process.env, ...variablesFor(launch.origin) } };
     super(
       "seed-lsp",
       "seed-lsp",

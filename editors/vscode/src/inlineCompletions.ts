@@ -179,7 +179,7 @@ export class InlineCompletions implements vscode.Disposable {
     const expected = { place: shown.place, cached: { ...cached, text } };
     this.expected = expected;
     try {
-      await this.fresh.showNext();
+      await this.fresh.showNext(() => this.expected === expected && isStillAt(shown.place));
     } finally {
       if (this.expected === expected) this.expected = undefined;
     }
