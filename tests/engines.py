@@ -46,7 +46,10 @@ class StubPlace:
         """
         script = Script(str(self.record_path), **fields)
         script = Script(**{**vars(script), **({"answers": list(answers)} if answers else {})})
-        self.script_path.write_text(json.dumps(asdict(script)))
+        # Replaced at once: a stub may read it at any moment.
+        written = self.script_path.with_suffix(".new")
+        written.write_text(json.dumps(asdict(script)))
+        written.replace(self.script_path)
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """What the stubs wrote down, e.g. every `Complete` they received."""

@@ -175,6 +175,7 @@ class Neovim:
         servers = self.server_pids()
         try:
             self.api.input("<C-c><C-\\><C-n>")  # out of whatever asks for something
+            messages = self.lua("return vim.api.nvim_exec2('messages', { output = true }).output")
             self.api.command("qall!", async_=True)
             gone = [has_ended(pid, TIMEOUT_S) for pid in servers]
         finally:
@@ -183,6 +184,7 @@ class Neovim:
             os.kill(pid, signal.SIGTERM)
             gone.append(has_ended(pid, TIMEOUT_S))
         assert all(gone), f"the servers {servers} or their engine do not end"
+        assert not re.search(r"\bE\d+:|[Tt]raceback|Error", messages), messages
 
 
 def grown(frames: Sequence[Frame]) -> list[str]:

@@ -22,6 +22,16 @@ end, {
   end,
 })
 
+vim.api.nvim_create_autocmd("LspAttach", {
+  group = vim.api.nvim_create_augroup("seed.attach", { clear = true }),
+  callback = function(event)
+    local client = vim.lsp.get_client_by_id(event.data.client_id)
+    if client and client.name == "seed_lsp" then
+      require("seed.handlers").attach(client)
+    end
+  end,
+})
+
 for _, action in ipairs({
   "accept",
   "accept_word",

@@ -144,10 +144,15 @@ function M.config()
         params.initializationOptions = config.values.settings
       end
     end,
-    on_init = M.use_settings,
+    on_init = function(client)
+      M.use_settings(client)
+      local provider = client.server_capabilities.codeActionProvider
+      if type(provider) == "table" then
+        provider.resolveProvider = false -- our actions have commands; there is nothing to resolve
+      end
+    end,
     handlers = require("seed.handlers").handlers,
     commands = require("seed.handlers").commands,
-    on_attach = require("seed.handlers").attach,
   }
 end
 

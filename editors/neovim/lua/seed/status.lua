@@ -22,11 +22,8 @@ local SAID = {
 --- Take over what `seed/status` says.
 ---@param status seed.Status
 function M.set(status)
-  local was_off = M.current.state == "disabled"
   M.current = status
-  local is_switched_off = status.state == "disabled"
-    and (status.reason == "off" or status.reason == "snoozed")
-  if is_switched_off and not was_off then
+  if status.state == "disabled" and (status.reason == "off" or status.reason == "snoozed") then
     require("seed.inline").clear()
   end
   vim.api.nvim_exec_autocmds("User", { pattern = "SeedStatus", modeline = false })
