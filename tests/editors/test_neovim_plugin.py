@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -273,11 +274,12 @@ def test_it_hides_while_a_menu_is_open(neovim: Neovim) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "opens", "closes"),
+    ("module", "is_open", "opens", "closes"),
     [
-        ("cmp", "for_event.menu_opened()", "for_event.menu_closed()"),
+        ("cmp", "visible", "for_event.menu_opened()", "for_event.menu_closed()"),
         (
             "blink.cmp",
+            "is_menu_visible",
             "vim.api.nvim_exec_autocmds('User', { pattern = 'BlinkCmpMenuOpen' })",
             "vim.api.nvim_exec_autocmds('User', { pattern = 'BlinkCmpMenuClose' })",
         ),
@@ -285,17 +287,19 @@ def test_it_hides_while_a_menu_is_open(neovim: Neovim) -> None:
     ids=["cmp", "blink"],
 )
 def test_it_hides_while_a_plugins_menu_is_open(
-    neovim: Neovim, module: str, opens: str, closes: str
+    neovim: Neovim, module: str, is_open: str, opens: str, closes: str
 ) -> None:
     neovim.lua(
         """
+        local module, is_open = ...
         for_event = {}
-        package.loaded[...] = {
-          visible = function() return menu_is_open end,
+        package.loaded[module] = {
+          [is_open] = function() return menu_is_open end,
           event = { on = function(_, name, call) for_event[name] = call end },
         }
         """,
         module,
+        is_open,
     )
     try:
         neovim.place.write_script(Answer(["alpha()"]))
@@ -397,6 +401,7 @@ def test_toggle_snooze_and_status(neovim: Neovim) -> None:
     neovim.wait_for_ghost("there()")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are found in /proc")
 def test_a_killed_server_comes_back(neovim: Neovim) -> None:
     neovim.place.write_script(Answer(["back()"]))
     neovim.open("x = ")
