@@ -29,7 +29,14 @@ _NEVER_DEAD = frozenset(
 """What may stand behind them: some declarations count from the start of their block."""
 _ASKS_FOR_LOSS = re.compile(r"renam|remov|delet|drop|inlin|merg|replac|call it", re.IGNORECASE)
 _RAISING = frozenset({"python", "javascript", "typescript", "tsx", "java"})
-_RAISES = ("try_statement", "raise_statement", "throw_statement", "catch_clause", "except_clause")
+_RAISES = frozenset({"raise_statement", "throw_statement"})
+_FAILING = frozenset(
+    {
+        *("call", "call_expression", "method_invocation", "subscript", "subscript_expression"),
+        *("binary_operator", "binary_expression"),
+    }
+)
+"""What a `try` can be of use for."""
 _COMPREHENSIONS = (
     *("list_comprehension", "dictionary_comprehension", "set_comprehension"),
     "generator_expression",
@@ -79,7 +86,7 @@ def does(name: str, selection: Selection, new: str) -> bool:
         return True
     old, new_kinds = (Counter(it.type for it in nodes_of(root)) for root in (old_root, new_root))
     if name == "errors" and selection.language in _RAISING:
-        return sum(new_kinds[it] for it in _RAISES) > sum(old[it] for it in _RAISES)
+        return _num_guards(new_root) > _num_guards(old_root)
     if selection.language != "python":
         return True
     if name == "fstring":
@@ -91,6 +98,16 @@ def does(name: str, selection: Selection, new: str) -> bool:
     if name == "loop":
         return comprehensions < 0 < loops
     return True
+
+
+def _num_guards(root: Node) -> int:
+    """Of `raise`, and of `try` around something that can fail."""
+    found = 0
+    for node in nodes_of(root):
+        body = node.child_by_field_name("body") if node.type == "try_statement" else None
+        found += node.type in _RAISES
+        found += body is not None and any(it.type in _FAILING for it in nodes_of(body))
+    return found
 
 
 def _num_errors(language: str, text: str) -> int | None:

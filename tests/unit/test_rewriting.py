@@ -299,6 +299,9 @@ LOOPS = "out = []\nfor a in b:\n    out.append(a)\n"
     [
         ("errors", "python", "f()\n", "try:\n    f()\nexcept OSError:\n    raise\n", True),
         ("errors", "python", "f()\n", "if f():\n    pass\n", False),
+        ("errors", "python", "f()\n", "f()\ntry:\n    pass\nexcept OSError:\n    a\n", False),
+        ("errors", "python", "a / b\n", "try:\n    a / b\nexcept Oops:\n    b\n", True),
+        ("errors", "python", "a[b]\n", "try:\n    a[b]\nexcept KeyError:\n    b\n", True),
         ("errors", "javascript", "f();\n", "if (!f()) throw new Error();\n", True),
         ("errors", "go", "func f() { g() }\n", "func f() { if g() != nil { return } }\n", True),
         ("comprehension", "python", LOOPS, "out = [a for a in b]\n", True),
