@@ -4,6 +4,8 @@ Needs what `make editors` installs, and the .vsix; where they are missing the te
 say so. One window serves all of them, each in a file of its own.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,6 +17,7 @@ from sampler.stub import Answer
 from tests.editors.vscode.installation import Installation, NotInstalledError, find_installation
 from tests.editors.vscode.session import EditorPlace, VsCode, open_vs_code
 from tests.editors.vscode.window import Window, changes_while_idle
+from tests.engines import has_ended
 
 STUB_SERVER = Path(__file__).parents[1] / "e2e" / "stub_server.py"
 
@@ -56,7 +59,7 @@ def window(editor: VsCode, request: pytest.FixtureRequest) -> Window:
 
 
 def shows(editor: VsCode, *blocks: str, delay_ms: float = 0) -> None:
-    """From now on the engine answers with these blocks; `t` is typed, and all of them are shown."""
+    """The engine answers with these blocks, `t` is typed, and all of them are on screen."""
     editor.place.begin(Answer(list(blocks), delays_ms=[0, delay_ms]))
     editor.window.type("t")
     editor.window.wait_for_ghost("".join(blocks))
@@ -91,6 +94,28 @@ def test_an_accepted_text_is_undone_in_one_step(editor: VsCode, window: Window) 
     window.wait_for_text(SOURCE + "t")
 
 
+def test_a_word_at_a_time(editor: VsCode, window: Window) -> None:
+    shows(editor, *BLOCKS)
+    window.press("Control+ArrowRight")
+    window.wait_for_text(SOURCE + "total")
+    window.wait_for_ghost(TEXT.removeprefix("otal"))
+    window.press("Control+ArrowRight")
+    window.wait_for_text(SOURCE + "total ")
+    window.wait_for_ghost(TEXT.removeprefix("otal "))
+
+
+def test_typing_on_keeps_it(editor: VsCode, window: Window) -> None:
+    shows(editor, *BLOCKS)
+    window.frames()
+    window.type("otal", delay_ms=150)
+    window.wait_for_text(SOURCE + "total")
+    window.wait_for_ghost(TEXT.removeprefix("otal"))
+    window.pause(0.5)
+    for frame in window.frames():
+        assert frame.text + frame.ghost == SOURCE + "t" + TEXT
+    assert len(editor.place.records("Complete")) == 1
+
+
 def test_other_text_replaces_it(editor: VsCode, window: Window) -> None:
     shows(editor, *BLOCKS)
     editor.place.begin(Answer(["eam = []"]))
@@ -120,6 +145,16 @@ def test_a_code_action_is_shown_before_it_changes_anything(editor: VsCode, windo
     window.wait_for_text(after)
     window.press("Control+z")
     window.wait_for_text(before)
+
+
+def test_a_server_that_was_killed_comes_back(editor: VsCode, window: Window) -> None:
+    (server,) = editor.server.processes(str(STUB_SERVER))
+    os.kill(server, signal.SIGKILL)
+    assert has_ended(server)
+    window.wait_for(lambda: window.status() != "Seed", "the news of it")
+    editor.wait_until_ready()
+    shows(editor, *BLOCKS)
+    assert window.notifications() == []
 
 
 def test_a_closed_window_leaves_no_server_behind(editor: VsCode, window: Window) -> None:
