@@ -4,8 +4,8 @@
  * "Show next" asks the providers anew, keeps what is on screen in front of their answers, and goes
  * on to the one behind it; where nothing is on screen it does nothing. But VS Code asks only if
  * something has changed since it asked last, such as a provider that it has not asked. So each time
- * there is a new one, which never has anything. (Hiding and triggering shows nothing until the answer is
- * there, and brings back what was dismissed.) Knows nothing of the suggestions.
+ * there is a new one, which never has anything. (Hiding and triggering shows nothing until the
+ * answer is there, and brings back what was dismissed.) Knows nothing of the suggestions.
  */
 import * as vscode from "vscode";
 import { SCHEMES } from "./client";
@@ -51,7 +51,8 @@ export class FreshSuggestions implements vscode.Disposable {
     });
   }
 
-  private renew(whenAsked?: () => void): void {
+  /** From now on a request by hand is a new one, also where nothing has changed. */
+  renew(whenAsked?: () => void): void {
     this.dispose();
     const provider = { provideInlineCompletionItems: () => void whenAsked?.() };
     this.silent = vscode.languages.registerInlineCompletionItemProvider(SELECTOR, provider);

@@ -71,6 +71,8 @@ export class InlineCompletions implements vscode.Disposable {
     this.shown = undefined;
     this.numHops = 0;
     const answer = await next(document, position, context, token);
+    // Other texts are worked out once one was asked for: they are there if it is asked again.
+    if (!isByItself && itemsOf(answer).length === 1) this.fresh.renew();
     if (!token.isCancellationRequested && document.version === place.version && isPlain) {
       this.remember(document, place, answer);
     }
@@ -118,7 +120,7 @@ export class InlineCompletions implements vscode.Disposable {
   }
 
   private remember(document: vscode.TextDocument, place: Place, answer: Answer): void {
-    const items = Array.isArray(answer) ? answer : (answer?.items ?? []);
+    const items = itemsOf(answer);
     const [item] = items;
     const session: unknown = item?.command?.arguments?.[1];
     if (item === undefined || typeof item.insertText !== "string") return this.hide();
@@ -186,6 +188,10 @@ export class InlineCompletions implements vscode.Disposable {
     if (this.shown?.text === text) this.growLater();
     else if (this.shown === shown) this.hide(); // nothing was visible: it was dismissed
   }
+}
+
+function itemsOf(answer: Answer): readonly vscode.InlineCompletionItem[] {
+  return Array.isArray(answer) ? answer : (answer?.items ?? []);
 }
 
 function uriOf(document: vscode.TextDocument): string {
