@@ -1,6 +1,7 @@
 // Bundles the extension into dist/extension.js, with what goes into the package beside it, or with
 // --tests the unit tests into dist/test/.
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -26,7 +27,7 @@ async function bundle(isForTests) {
   });
 }
 
-/** The repository's license, and the README with its pictures, which lie in the repository's docs. */
+/** The repository's license, and the README with its pictures, which lie in its docs. */
 function copyTexts() {
   copyFileSync(new URL("../../LICENSE", FOLDER), new URL("LICENSE", FOLDER));
   const pictures = new URL("dist/docs/", FOLDER);

@@ -1,6 +1,6 @@
 /**
- * The language client, made quiet: nothing that goes wrong opens a pop-up, and the server's commands
- * do not become commands of VS Code by themselves.
+ * The language client, made quiet: nothing that goes wrong opens a pop-up, and the server's
+ * commands do not become commands of VS Code by themselves.
  *
  * Knows neither when it is started nor what its messages are for.
  */

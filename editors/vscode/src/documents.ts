@@ -1,4 +1,4 @@
-/** Read-only documents of ours, which no server ever gets to see. Knows nothing of their content. */
+/** Read-only documents of ours, which no server gets to see. Knows nothing of their content. */
 import * as vscode from "vscode";
 
 const SCHEME = "seed-lsp";

@@ -1,6 +1,6 @@
 /**
- * An environment of our own: made in VS Code's storage for this extension, from the server's sources
- * that come with it, if the person agrees.
+ * An environment of our own: made in VS Code's storage for this extension, from the server's
+ * sources that come with it, if the person agrees.
  *
  * Knows neither which environment is used nor how a server is started.
  */

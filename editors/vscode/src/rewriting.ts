@@ -38,14 +38,15 @@ export async function rewrite(server: Server, given: unknown): Promise<void> {
   });
   if (instruction === undefined) return;
   lastInstruction = instruction;
-  const shownBefore = server.numEditsShown;
+  const { numEditsShown, numEditsCancelled } = server;
   try {
     const order = { ...target, instruction };
     const { applied, message } = await client.execute<Rewritten>(REWRITE, [order]);
-    const wasShown = applied || server.numEditsShown > shownBefore;
-    // Who has seen the difference and has said no needs no message about it.
-    if (!wasShown) void vscode.window.showInformationMessage(message);
-    else if (applied) vscode.window.setStatusBarMessage(message, SAID_MS);
+    // Who has seen the difference and said no, or has cancelled, needs no message about it.
+    const isKnown =
+      server.numEditsShown > numEditsShown || server.numEditsCancelled > numEditsCancelled;
+    if (applied) vscode.window.setStatusBarMessage(message, SAID_MS);
+    else if (!isKnown) void vscode.window.showInformationMessage(message);
   } catch (error) {
     server.log.info(`The rewrite failed: ${String(error)}`);
     vscode.window.setStatusBarMessage("Seed: nothing was rewritten, see the log.", SAID_MS);

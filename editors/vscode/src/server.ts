@@ -35,6 +35,8 @@ export class Server implements vscode.Disposable {
   launch: Launch | undefined;
   /** Edits that the server has had VS Code show or apply. */
   numEditsShown = 0;
+  /** Edits that the person has cancelled. */
+  numEditsCancelled = 0;
 
   private readonly conditions = new vscode.EventEmitter<Condition>();
   readonly onCondition = this.conditions.event;
@@ -93,6 +95,7 @@ export class Server implements vscode.Disposable {
     this.log.info(`Starting ${[program, ...args].join(" ")} (${origin}).`);
     await vscode.workspace.fs.createDirectory(this.context.globalStorageUri);
     const displays = new ProgressDisplays((token) => {
+      this.numEditsCancelled += 1;
       void this.running?.sendNotification("window/workDoneProgress/cancel", { token });
     });
     const client = new SeedClient(this.launch, this.folder, this.options(displays));
@@ -141,9 +144,11 @@ export class Server implements vscode.Disposable {
         provideInlineCompletionItems: (...args) => this.completions.provide(...args),
         handleWorkDoneProgress: (...args) => displays.handle(...args),
         resolveCodeAction: async (action, token, next) => {
+          const cancelledBefore = this.numEditsCancelled;
           const resolved = await next(action, token);
           const reason = resolved?.disabled?.reason;
-          if (reason) void vscode.window.showInformationMessage(reason);
+          const isKnown = this.numEditsCancelled > cancelledBefore;
+          if (reason && !isKnown) void vscode.window.showInformationMessage(reason);
           return resolved;
         },
         workspace: {

@@ -1,6 +1,6 @@
 /**
- * What the status bar says. Pure: takes the server's status and what this extension knows beside it,
- * gives texts. Knows neither VS Code nor where a status comes from.
+ * What the status bar says. Pure: takes the server's status and what this extension knows beside
+ * it, gives texts. Knows neither VS Code nor where a status comes from.
  */
 import type { Status } from "./protocol";
 
