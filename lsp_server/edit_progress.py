@@ -24,6 +24,7 @@ class EditProgress:
         self._on_cancel = on_cancel
         self._token = str(uuid.uuid4())
         self._is_shown = False
+        self._is_over = False
         self._percentage = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -41,18 +42,21 @@ class EditProgress:
 
     def end(self, message: str) -> None:
         """Take the display away; `message` says how it went."""
-        if self._task is not None:
-            self._task.cancel()
+        # A request that has been sent is not cancelled: pygls would trip over its answer.
+        self._is_over = True
         if self._is_shown:
             self._is_shown = False
             end = types.WorkDoneProgressEnd(message=message)
             self._server.work_done_progress.end(self._token, end)
-        self._server.work_done_progress.tokens.pop(self._token, None)
+            self._server.work_done_progress.tokens.pop(self._token, None)
 
     async def _show(self) -> None:
         progress = self._server.work_done_progress
         with contextlib.suppress(JsonRpcException):  # a client that refuses sees none
             await progress.create_async(self._token)
+            if self._is_over:
+                progress.tokens.pop(self._token, None)
+                return
             loop = asyncio.get_running_loop()
 
             def cancelled(future: "Future[object]") -> None:

@@ -64,6 +64,9 @@ class Editor(pytest_lsp.LanguageClient):
         self.registrations: list[types.Registration] = []
         self.progress_tokens: list[types.ProgressToken] = []
         self.progress_values: list[Any] = []
+        self.may_show_progress = asyncio.Event()
+        """Until it is set, no request for a progress display is answered."""
+        self.may_show_progress.set()
 
         @self.feature(types.WORKSPACE_CONFIGURATION)
         def configuration(params: types.ConfigurationParams) -> list[Any]:
@@ -74,8 +77,9 @@ class Editor(pytest_lsp.LanguageClient):
             self.registrations += params.registrations
 
         @self.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)
-        def create_progress(params: types.WorkDoneProgressCreateParams) -> None:
+        async def create_progress(params: types.WorkDoneProgressCreateParams) -> None:
             self.progress_tokens.append(params.token)
+            await self.may_show_progress.wait()
 
         @self.feature(types.PROGRESS)
         def progress(params: types.ProgressParams) -> None:

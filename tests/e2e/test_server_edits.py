@@ -265,6 +265,20 @@ async def test_cancelling_the_display_stops_the_engine(place: StubPlace, desk: D
     await eventually(lambda: desk.editor.progress_values[-1]["kind"] == "end")
 
 
+async def test_a_display_that_comes_too_late_is_not_begun(
+    place: StubPlace, desk: Desk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.write_script(Answer(["def f(self, a):\n        return a"]))
+    desk.editor.open(TEXT)
+    desk.editor.may_show_progress.clear()
+    await desk.editor.code_action_resolve_async(await desk.offer("Simplify"))
+    desk.editor.may_show_progress.set()
+    await desk.offer("Simplify")  # the server has read the answer before it answers this
+    assert len(desk.editor.progress_tokens) == 1
+    assert desk.editor.progress_values == []
+    assert "Error" not in capfd.readouterr().err
+
+
 async def test_cancelling_the_request_stops_the_engine(place: StubPlace, desk: Desk) -> None:
     place.write_script(Answer(["never"], delays_ms=[60_000]))
     desk.editor.open(TEXT)
