@@ -273,7 +273,8 @@ async def test_a_display_that_comes_too_late_is_not_begun(
     desk.editor.may_show_progress.clear()
     await desk.editor.code_action_resolve_async(await desk.offer("Simplify"))
     desk.editor.may_show_progress.set()
-    await desk.offer("Simplify")  # the server has read the answer before it answers this
+    for _ in range(2):  # the answer leaves during the first; the server reads it before the second
+        await desk.offer("Simplify")
     assert len(desk.editor.progress_tokens) == 1
     assert desk.editor.progress_values == []
     assert "Error" not in capfd.readouterr().err
