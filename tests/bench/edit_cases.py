@@ -37,19 +37,19 @@ class Case:
         return selection
 
 
+_TYPES = "Add type hints to the parameters"
 SMALL_EDITS = (
     Case("zipfile", "_EndRecData", "Rename the variable endrec to record"),
-    Case("xmlrpc.client", "dumps", "Rename the variable data to parts"),
-    Case("optparse", "Values", "Add a docstring to each method"),
-    Case("statistics", "linear_regression", "Rename the variable sxy to covariance"),
     Case("shutil", "_make_zipfile", "Rename base_name to base"),
-    Case("shutil", "copyfile", "Rename the variable st to status"),
-    Case("pkgutil", "walk_packages", "Add type hints to the parameters"),
-    Case("random", "gammavariate", "Rename the variable u1 to first"),
-    Case("mailbox", "flush", "Rename new_file to target"),
-    Case("tempfile", "NamedTemporaryFile", "Add type hints to the parameters"),
+    Case("csv", "has_header", _TYPES),
+    Case("pkgutil", "walk_packages", _TYPES),
+    Case("heapq", "nlargest", _TYPES),
+    Case("random", "gammavariate", _TYPES),
+    Case("shutil", "_make_zipfile", _TYPES),
+    Case("quopri", "encode", _TYPES),
+    Case("shutil", "copyfile", _TYPES),
 )
-"""55 to 66 lines each, of which the default model changes something, but less than a fifth. What it
+"""55 to 64 lines each, of which the default model changes 1 to 15 %. What it
 does is not always what it was asked for: this is about speed."""
 
 
