@@ -19,10 +19,11 @@ from playwright.sync_api import Page, sync_playwright
 from sampler.stub import Answer
 from tests.editors.vscode.code_server import CodeServer
 from tests.editors.vscode.installation import Installation
-from tests.editors.vscode.window import Window
+from tests.editors.vscode.window import TIMEOUT_S, Window
 from tests.engines import StubPlace
 
 ROOT = Path(__file__).parents[3]
+SEED_LSP = ROOT / ".venv" / "bin" / "seed-lsp"
 QUIET: dict[str, Any] = {
     "chat.commandCenter.enabled": False,
     "chat.disableAIFeatures": True,
@@ -48,6 +49,7 @@ class EditorPlace(StubPlace):
     def __init__(self) -> None:
         super().__init__()
         self._records = [self.record_path]
+        self.record_path.touch()
 
     def begin(self, *answers: Answer, **fields: Any) -> None:
         """Forget what was recorded, and answer so from now on."""
@@ -71,9 +73,9 @@ class VsCode:
         self.window = window
         self.place = place
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until the status bar says that there is an engine."""
-        self.window.wait_for(lambda: self.window.status() == "Seed", "readiness")
+        self.window.wait_for(lambda: self.window.status() == "Seed", "readiness", timeout_s)
 
 
 @contextmanager

@@ -84,6 +84,10 @@ class Window:
         item = self.page.locator(".statusbar-item[id$='seed.status'] a")
         return item.get_attribute("aria-label") or "" if item.count() else ""
 
+    def is_busy(self) -> bool:
+        """Whether that item says that the engine is at work."""
+        return self.page.locator(".statusbar-item[id$='seed.status'] .codicon-sync").count() > 0
+
     def notifications(self) -> list[str]:
         """What pops up over the editor."""
         return self.page.locator(".notification-toast").all_inner_texts()
@@ -107,8 +111,10 @@ class Window:
     def wait_for_text(self, text: str) -> None:
         self.wait_for(lambda: self.text == text, f"text {text!r}")
 
-    def wait_for(self, is_so: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + TIMEOUT_S
+    def wait_for(
+        self, is_so: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if is_so():
                 return
