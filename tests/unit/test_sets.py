@@ -185,10 +185,11 @@ def test_questions_tell_what_is_asked_but_no_answer(tmp_path: Path) -> None:
         "Your code should pass these tests:\n\n"
         "assert add(1, 2) == 3\nassert add(0, 0) == 0\n\n"
     )
+    buggy = f"{FIX['declaration']}{FIX['buggy_solution']}".rstrip("\n")
     assert tasks["humanevalfix"].prefix == (
-        f"{FIX['declaration']}{FIX['buggy_solution']}\n"
-        "def check(roots):\n    assert roots([2.0, 8.0]) == [1.0, 2.0]\n\ncheck(roots)\n\n"
-        "Fix bugs in roots."
+        f"```python\n{buggy}\n```\n\nIt fails these tests:\n\n```python\n"
+        "def check(roots):\n    assert roots([2.0, 8.0]) == [1.0, 2.0]\n\ncheck(roots)\n```\n\n"
+        "Fix the bug in roots. Give back the whole function."
     )
     assert tasks["editeval"].prefix == (
         "```python\n    def number(self):\n        return 1\n```\n\nLet it return two."

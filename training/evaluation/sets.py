@@ -179,15 +179,21 @@ def _mbpp(record: Mapping[str, Any]) -> Task:
 
 
 def _humanevalfix(record: Mapping[str, Any]) -> Task:
-    """HumanEvalFix with tests instead of docstrings: OctoPack, 2308.07124."""
+    """HumanEvalFix with tests instead of docstrings: OctoPack, 2308.07124.
+
+    Not in its words: behind bare code and tests a small model writes the tests again, and stops at
+    the limit.
+    """
     declaration, name = _text(record, "declaration"), _text(record, "entry_point")
     buggy, test = declaration + _text(record, "buggy_solution"), _text(record, "test").strip("\n")
+    code = buggy.rstrip("\n")
     # Imports and helpers, which an answer that is the function alone goes without.
     head, _, _ = declaration.rpartition(f"def {name}(")
     return Task(
         task_id=_text(record, "task_id"),
         kind="answer",
-        prefix=f"{buggy}\n{test}\n\nFix bugs in {name}.",
+        prefix=f"```python\n{code}\n```\n\nIt fails these tests:\n\n"
+        f"```python\n{test}\n```\n\nFix the bug in {name}. Give back the whole function.",
         old_code=buggy,
         max_new_tokens=_LONG,
         program=(head, f"\n\n{test}\n"),  # which itself calls `check`
