@@ -85,10 +85,11 @@ def open_vs_code(
     """The extension in a window with an empty folder; at the end nothing of it is left."""
     folder = Path(tempfile.mkdtemp(prefix="seed-vscode-"))
     try:
-        user_settings = folder / "user" / "User" / "settings.json"
-        user_settings.parent.mkdir(parents=True)
         chosen = {"seed-lsp.server.command": command, **QUIET, **settings}
-        user_settings.write_text(json.dumps(chosen))
+        for kind in ("User", "Machine"):  # a remote window takes paths of programs from the latter
+            path = folder / "user" / kind / "settings.json"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(chosen))
         work = folder / "work"
         work.mkdir()
         environment = {**place.environment, "SEED_LSP_TUNE": "off"}
