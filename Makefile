@@ -45,8 +45,8 @@ fix: $(STAMP) ## format the code and repair what can be repaired
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-vsix: $(STAMP) ## build the VS Code extension (needs Node 20 or newer)
-	@command -v npm >/dev/null || { echo "There is no npm: install Node 20 or newer"; exit 1; }
+vsix: export PATH := $(CURDIR)/$(BIN):$(PATH)
+vsix: $(STAMP) ## build the VS Code extension
 	rm -rf editors/vscode/dist
 	$(BIN)/python -m hatchling build -t sdist -d editors/vscode/dist/server
 	cd editors/vscode && npm ci && npm run check && npm run build && npm run package
