@@ -37,7 +37,12 @@ def init_adapter_command(
 
 @app.command(name="export")
 def export_command(
-    *, adapter: Path, out: Path, base_update: Path | None = None, model: str = hub.DEFAULT_MODEL
+    *,
+    adapter: Path,
+    out: Path,
+    base_update: Path | None = None,
+    update_share: float = 1.0,
+    model: str = hub.DEFAULT_MODEL,
 ) -> None:
     """Put an adapter and the update of the base below it into one file of 8-bit numbers.
 
@@ -45,9 +50,10 @@ def export_command(
         adapter: adapter.safetensors of a run.
         out: file to write, *.safetensors.
         base_update: adapter.safetensors of the run of recipe fim that it was trained over.
+        update_share: how much of that update is added, in (0, 1].
         model: the base: known name, hub id, .gguf file or folder.
     """
-    export_adapter(hub.resolve(model), adapter, base_update, out)
+    export_adapter(hub.resolve(model), adapter, base_update, out, update_share=update_share)
 
 
 @app.command(name="curves")

@@ -1,10 +1,11 @@
 """Writes what training makes into the files that `model` reads. Knows no data and no loss."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from model.adapter import Adapter, AdapterConfig, load_adapter, save_adapter
+from model.adapter import Adapter, AdapterConfig, AdapterError, load_adapter, save_adapter
 from model.weights import load_model, open_source
 
 
@@ -26,7 +27,14 @@ def init_adapter(model_path: Path, out: Path, *, rank: int, seed: int | None) ->
     save_adapter(adapter, model.config, out)
 
 
-def export_adapter(model_path: Path, adapter: Path, base_update: Path | None, out: Path) -> None:
+def export_adapter(
+    model_path: Path,
+    adapter: Path,
+    base_update: Path | None,
+    out: Path,
+    *,
+    update_share: float = 1.0,
+) -> None:
     """Write what a run made into one small file that `seed-lsp --adapter` takes.
 
     Args:
@@ -34,11 +42,18 @@ def export_adapter(model_path: Path, adapter: Path, base_update: Path | None, ou
         adapter: file of a gated adapter.
         base_update: file of the update of the base that it was trained over.
         out: file to write.
+        update_share: how much of the update is added, in (0, 1]: weights between those of the base
+            and the trained ones keep more of what the base could (WiSE-FT, Wortsman et al. 2022,
+            equation 1).
 
     Raises:
         WeightsError: if the model cannot be read.
-        AdapterError: if an update cannot be read or does not fit.
+        AdapterError: if an update cannot be read or does not fit, or for another share.
     """
+    if not 0 < update_share <= 1:
+        raise AdapterError(f"A share of {update_share:g} is none: it lies above 0, up to 1.")
     config = open_source(model_path).config
     update = None if base_update is None else load_adapter(base_update, config, "merge")
+    if update is not None:
+        update.config = replace(update.config, alpha=update.config.alpha * update_share)
     save_adapter(load_adapter(adapter, config), config, out, update=update, is_int8=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.adapter import AdapterConfig, load_adapter, load_update
+from model.adapter import AdapterConfig, AdapterError, load_adapter, load_update
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
 from model.weights import open_source
@@ -94,7 +94,17 @@ def test_what_is_exported_is_loaded_with_its_base(model, shards, tmp_path, capsy
     assert both.stat().st_size < adapter.stat().st_size + update.stat().st_size
     engine = open_engine(model, device=torch.device("cpu"), dtype=torch.float32, adapter=both)
     assert engine.settings.block_size == 8
-    assert load_update(both, engine.runner.model.config) is not None
+    config = engine.runner.model.config
+    whole = load_update(both, config)
+    app(
+        [str(word) for word in ["export", *words, "--update-share", 0.5]],
+        result_action="return_value",
+    )
+    half = load_update(both, config)
+    for one, other in zip(whole.layers, half.layers, strict=True):
+        assert torch.equal(other.down.delta() * 2, one.down.delta())
+    with pytest.raises(AdapterError, match="above 0, up to 1"):
+        app(["export", *map(str, words), "--update-share", "0"], result_action="return_value")
 
 
 @pytest.mark.parametrize("recipe", [edit, order, onpolicy])
