@@ -150,6 +150,7 @@ class Neovim:
         self.type("<C-\\><C-n>")
         self.api.command(f"edit {path}")
         self.wait_for(self.is_attached, "a server for the buffer")
+        self.api.command("echo ''")  # what the test before was told
         self.forget()
         self.type("GA")
 
