@@ -123,6 +123,11 @@ class Document:
             offset -= len(line)
         raise AssertionError("a document has at least one line")
 
+    def run(self, first: int, last: int) -> str:
+        """The lines from one index to another, verbatim, without the break of the last one."""
+        lines = self._lines[max(first, 0) : last + 1]
+        return "".join((*lines[:-1], *map(_without_break, lines[-1:])))
+
     def line_at(self, position: Position) -> int:
         """Index of the line that `position` is clamped to."""
         return self._locate(position)[0]

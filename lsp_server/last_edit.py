@@ -52,14 +52,14 @@ class LastEdit:
 
     def _watch_one(self, document: Document, first: int, last: int, text: str) -> None:
         num_new = len(LINE_BREAK.findall(text)) - (last - first)
-        begin, end = ends_of(document, first, last)
-        before = document.text[begin:end]
+        before = document.run(first, last)
         edited = self.of(document)
         if edited is not None and first <= edited.last_line and last >= edited.line:
-            known_begin, known_end = ends_of(document, edited.line, edited.last_line)
-            above, below = document.text[begin:known_begin], document.text[known_end:end]
-            before = above + edited.before + below
+            known = document.run(edited.line, edited.last_line)
             first, last = min(first, edited.line), max(last, edited.last_line)
+            whole = document.run(first, last)
+            num_above = len(whole) - len(document.run(edited.line, last))
+            before = whole[:num_above] + edited.before + whole[num_above + len(known) :]
         num_lines = last - first + 1 + num_new
         is_short = max(num_lines, len(LINE_BREAK.findall(before)) + 1) <= MOST_LINES
         self._edited = EditedLines(document.uri, first, num_lines, before) if is_short else None
