@@ -62,6 +62,17 @@ class StubPlace:
         """Every stub that was ever started."""
         return [record["pid"] for record in self.records("started")]
 
+    def processes(self, part: str) -> list[int]:
+        """Processes with our `environment` whose command line has a part."""
+        mark = f"XDG_RUNTIME_DIR={self.runtime}".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_own = mark in (entry / "environ").read_bytes().split(b"\0")
+                if is_own and part in (entry / "cmdline").read_text():
+                    found.append(int(entry.name))
+        return found
+
     def close(self) -> None:
         """End the stubs, check that they are gone, remove the folder."""
         for pid in self.pids():

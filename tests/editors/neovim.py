@@ -3,7 +3,6 @@
 The server is the product's with a stub for an engine, unless a test says otherwise.
 """
 
-import contextlib
 import itertools
 import json
 import os
@@ -159,14 +158,7 @@ class Neovim:
 
     def pids(self, part: str) -> list[int]:
         """Processes that this editor has started whose command line has a part."""
-        mark = f"XDG_RUNTIME_DIR={self.place.runtime}".encode()
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                is_own = mark in (entry / "environ").read_bytes().split(b"\0")
-                if is_own and part in (entry / "cmdline").read_text():
-                    found.append(int(entry.name))
-        return found
+        return self.place.processes(part)
 
     def server_pids(self) -> list[int]:
         return self.pids("stub_server.py")

@@ -7,12 +7,15 @@ skipped. SEED_SCREENSHOT=FILE.svg keeps what the terminal showed.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.engines import StubPlace, has_ended
 
 ROOT = Path(__file__).parents[2]
 SOURCE = '''\
@@ -83,14 +86,22 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "init.lua").write_text(readme_lines())
     (tmp_path / "circles.py").write_text(SOURCE)
+    editor = nvim()
+    place = StubPlace()
+    variables = " ".join(f"{name}={value}" for name, value in place.environment.items())
     command = (
-        f"cd {tmp_path} && XDG_STATE_HOME={tmp_path} {nvim()} -u init.lua "
+        f"cd {tmp_path} && {variables} {editor} -u init.lua "
         "-c 'set noswapfile shortmess+=I laststatus=0 termguicolors' "
         "-c 'highlight Normal guibg=NONE' circles.py"
     )
     terminal = Terminal(f"seed-{os.getpid()}", command)
     yield terminal
     terminal.tmux("kill-server")
+    engines = place.processes("sampler.")
+    for pid in engines:
+        os.kill(pid, signal.SIGTERM)
+    assert all(has_ended(pid) for pid in engines)
+    place.close()
 
 
 @pytest.mark.weights
