@@ -27,6 +27,7 @@ class EditProgress:
         self._is_over = False
         self._percentage = 0
         self._task: asyncio.Task[None] | None = None
+        """Kept, because a loop alone does not keep its tasks."""
 
     def start(self) -> None:
         """Ask the client for a display; returns at once."""

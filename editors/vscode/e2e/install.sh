@@ -2,7 +2,6 @@
 # What the tests in a real VS Code need beside the project's own environment: VS Code as a web
 # server (code-server, from npm) and a headless Chromium (from Debian's packages, where there are
 # such). Run again it does nothing; it is kept outside of the clone, so that the next one has it.
-# Where Debian's packages cannot be had it says what is missing, and the tests are skipped.
 #
 #   editors/vscode/e2e/install.sh        SEED_EDITORS=FOLDER chooses where
 set -euo pipefail
@@ -15,12 +14,12 @@ HOME_OF_EDITORS=${SEED_EDITORS:-${XDG_CACHE_HOME:-$HOME/.cache}/seed-lsp-editors
 FOLDER=$HOME_OF_EDITORS/code-server-$VERSION
 
 debian_packages() { # NAME...: installs them, or says what is missing
-	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq &&
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; then
-		return
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "Please install, by whatever name your system has for them: $*"
+		exit 1
 	fi
-	echo "No tests in VS Code; please install, by whatever name your system has for them: $*"
-	exit 0
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 has_browser() {
