@@ -19,6 +19,8 @@ from model.noise import seeded_generator
 from training.batch import draw_starts
 from training.recipes import Recipe
 from training.stages import TrainingRecord
+from training.stages.edit import PairRecord
+from training.stages.fim import is_kept
 
 BLOCKS_PER_RECORD = 16
 
@@ -131,27 +133,50 @@ def endings(model: Transformer, records: Sequence[TrainingRecord]) -> Mapping[st
 
     `ended`: share of records whose end token is the most likely one where the text ends; `early`:
     share of the text's tokens in whose place the model would have ended; `nats`: mean −log p of a
-    token of the completion, the end included.
+    token of the completion, the end included. Of edits, if there are any, tokens that do not follow
+    from the old code: `edited`, the share that is the most likely one, and `edit_nats`.
     """
-    device = model.embedding.weight.device
+    edits = [record for record in records if isinstance(record, PairRecord)]
+    holes = [record for record in records if not isinstance(record, PairRecord)]
+    figures = _of_holes(model, holes) if holes else {}
+    return {**figures, **(_of_edits(model, edits) if edits else {})}
+
+
+def _of_holes(model: Transformer, records: Sequence[TrainingRecord]) -> Mapping[str, float]:
     num_ended, num_early, num_tokens, nats = 0, 0, 0, 0.0
     for record in records:
-        ids_S = record.ids_S.to(device)
-        begin = max(record.target_start, 1)
-        logits_RV = model(
-            ids_S[None],
-            gate_BT=torch.ones_like(ids_S, dtype=torch.bool)[None],
-            rows=slice(begin - 1, len(ids_S) - 1),
-        )[0]
-        targets_R = ids_S[begin:]
-        is_end_R = logits_RV.argmax(-1) == targets_R[-1]
+        log_p_RV, targets_R = _read(model, record)
+        is_end_R = log_p_RV.argmax(-1) == targets_R[-1]
         num_ended += int(is_end_R[-1])
         num_early += int(is_end_R[:-1].sum())
         num_tokens += len(targets_R)
-        log_p_RV = logits_RV.log_softmax(-1)
         nats -= float(log_p_RV.gather(1, targets_R[:, None]).sum())
     return {
         "ended": num_ended / len(records),
         "early": num_early / max(num_tokens - len(records), 1),
         "nats": nats / num_tokens,
     }
+
+
+def _of_edits(model: Transformer, records: Sequence[PairRecord]) -> Mapping[str, float]:
+    num_right, num_tokens, nats = 0, 0, 0.0
+    for record in records:
+        log_p_RV, targets_R = _read(model, record)
+        begin = max(record.target_start, 1)
+        is_new_R = ~is_kept(record.old_ids, record.ids_S[begin:]).to(targets_R.device)
+        num_right += int((log_p_RV.argmax(-1) == targets_R)[is_new_R].sum())
+        num_tokens += int(is_new_R.sum())
+        nats -= float(log_p_RV.gather(1, targets_R[:, None])[is_new_R].sum())
+    return {"edited": num_right / num_tokens, "edit_nats": nats / num_tokens}
+
+
+def _read(model: Transformer, record: TrainingRecord) -> tuple[Tensor, Tensor]:
+    """log p (R, V) of the rows that predict a completion, and its tokens (R,)."""
+    ids_S = record.ids_S.to(model.embedding.weight.device)
+    begin = max(record.target_start, 1)
+    logits_RV = model(
+        ids_S[None],
+        gate_BT=torch.ones_like(ids_S, dtype=torch.bool)[None],
+        rows=slice(begin - 1, len(ids_S) - 1),
+    )[0]
+    return logits_RV.log_softmax(-1), ids_S[begin:]

@@ -133,19 +133,22 @@ def ar_loss(
     hidden_TD: Tensor,
     head_weight_VD: Tensor,
     tokens_T: Tensor,
-    is_target_T: Tensor,
+    weight_T: Tensor,
     *,
     chunk: int = ROWS_PER_CHUNK,
 ) -> ChunkedLoss:
-    """Mean of −log p(x_p | x_<p) over the tokens p where `is_target_T`, from their rows p − 1.
+    """Mean of −log p(x_p | x_<p), weighed by `weight_T`, from the rows p − 1.
 
-    The first token of a packed record has no row that predicts it, so it can be no target.
+    A bool weight says which tokens count. The first token of a packed record has no row that
+    predicts it, so its weight must be 0.
     """
-    is_row_T = is_target_T[1:]
-    targets_R = tokens_T[1:][is_row_T]
-    weights_R = torch.ones(len(targets_R), device=targets_R.device)
+    is_row_T = weight_T[1:] > 0
     return chunked_cross_entropy(
-        hidden_TD[:-1][is_row_T], head_weight_VD, targets_R, weights_R, chunk=chunk
+        hidden_TD[:-1][is_row_T],
+        head_weight_VD,
+        tokens_T[1:][is_row_T],
+        weight_T[1:][is_row_T].float(),
+        chunk=chunk,
     )
 
 

@@ -36,6 +36,14 @@ class Recipe:
     long_hole: int = 0
     """Every other record has a hole of at least so many tokens (stage `fim`); 0: as they come, half
     of them under ten, from which a model learns to end after a line whatever is asked."""
+    num_edits: int = 0
+    """Edits that follow each record, or each pair of records where there are long holes, as
+    questions with their answers (stage `fim`)."""
+    max_edit_tokens: int = 0
+    """Of such a question with its answer."""
+    kept_weight: float = 1.0
+    """Weight of a token of such an answer that is that of the old code; others have 1. Most of an
+    answer is copied, which every model can."""
     rank: int = 32
     alpha: float = 64.0
     peak_lr: float = 6e-4
@@ -138,15 +146,19 @@ class Recipe:
 
 
 def fim() -> Recipe:
-    """Teach the base to end a hole by itself and to read the layout `spm`; merged at load."""
+    """Teach the base to end a hole by itself, to read the layout `spm`, and to do what a question
+    about code asks for; merged at load."""
     return Recipe(
         name="fim",
         stage="fim",
         kind="merge",
-        num_steps=110,
-        records_per_step=4,
+        num_steps=150,
+        records_per_step=6,
         max_tokens=768,
         long_hole=24,
+        num_edits=4,
+        max_edit_tokens=384,
+        kept_weight=0.1,
         rank=16,
         alpha=32.0,
         peak_lr=2e-4,

@@ -20,7 +20,7 @@ from model.network import Transformer
 from model.weights import load_model
 from sampler.load import choose_device
 from training.data.records import fingerprint
-from training.data.shards import EditShards, ShardError, Shards
+from training.data.shards import EDITS, EditShards, ShardError, Shards
 from training.distributed import join
 from training.full import full_recipe
 from training.gpu import cli as gpu_cli
@@ -28,7 +28,7 @@ from training.held_out import held_out_figures
 from training.progress import training_bar
 from training.rates import matmul_rate
 from training.recipes import RECIPES, Recipe, RecipeError
-from training.source import ShardSource, long_holes
+from training.source import ShardSource, long_holes, short_edits
 from training.train import Run, train
 
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
@@ -112,6 +112,10 @@ def train_command(
                 "--records-per-step."
             )
         shards, held_out = Shards(data).split(HELD_OUT_SHARE)
+        edits: EditShards | None = None
+        unseen_edits: EditShards | None = None
+        if (data / EDITS.facts).is_file():
+            edits, unseen_edits = EditShards(data).split(HELD_OUT_SHARE)
         long: Shards | None = None
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
             long = long_holes(chosen, shards)
@@ -149,14 +153,22 @@ def train_command(
         )
         if evaluate_every and len(held_out):
             unseen_long = long_holes(chosen, held_out) if long is not None else None
-            unseen = ShardSource(held_out, special_ids, chosen.seed, long=unseen_long)
+            unseen = ShardSource(
+                held_out,
+                special_ids,
+                chosen.seed,
+                long=unseen_long,
+                edits=short_edits(chosen, unseen_edits) if unseen_edits is not None else None,
+                num_edits=2,
+            )
             run = replace(run, evaluate=_evaluation(chosen, unseen))
         source = ShardSource(
             shards,
             special_ids,
             chosen.seed,
             chosen.vocabulary_size,
-            edits=_edits(chosen, data),
+            edits=_edits(chosen, edits),
+            num_edits=max(chosen.num_edits, 1),
             long=long,
             decode=Tokenizer(vocabulary).decode if chosen.syntax_weight > 0 else None,
         )
@@ -173,19 +185,22 @@ def compile_layers(model: Transformer) -> None:
         block.compile(dynamic=True)
 
 
-def _edits(recipe: Recipe, data: Path) -> EditShards | None:
+def _edits(recipe: Recipe, edits: EditShards | None) -> EditShards | None:
     """Edits to train on, where the recipe uses them and the data has them."""
-    if recipe.stage != "edit" or not recipe.uses_old_text or not (data / "edits.json").is_file():
+    if edits is None:
         return None
-    edits, _ = EditShards(data).split(HELD_OUT_SHARE)
-    return edits if len(edits) else None
+    if recipe.stage == "fim":
+        return short_edits(recipe, edits)
+    return edits if recipe.stage == "edit" and recipe.uses_old_text and len(edits) else None
 
 
 def _evaluation(
     recipe: Recipe, unseen: ShardSource
 ) -> Callable[[Transformer], Mapping[str, float]]:
     """Held-out figures; a base that is itself trained is asked anew what it would write."""
-    records = [unseen.draw(index) for index in range(NUM_EVALUATED)]
+    # Holes and edits are told apart, so there are more of both together.
+    count = NUM_EVALUATED * (3 if recipe.num_edits else 1)
+    records = [unseen.draw(index) for index in range(count)]
     if not recipe.is_full:
         return held_out_figures(recipe, records)
     return lambda model: held_out_figures(recipe, records)(model)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.data.edit_records import EditRecord
 from training.data.shards import EditShards, Shards
 from training.recipes import Recipe
 from training.stages import TrainingRecord
@@ -25,6 +26,7 @@ class ShardSource:
         vocabulary_size: int | None = None,
         *,
         edits: EditShards | None = None,
+        num_edits: int = 1,
         long: Shards | None = None,
         decode: Callable[[Iterable[int]], str] | None = None,
     ) -> None:
@@ -35,13 +37,18 @@ class ShardSource:
             special_ids: ids that are no text.
             seed: of the order.
             vocabulary_size: ids that a trimmed vocabulary keeps; None: all.
-            edits: edits to draw at every other place.
-            long: records with long holes to draw at every other place; not beside edits.
+            edits: edits to draw in turn with the records.
+            num_edits: how many of them behind each record, or each pair of records where there are
+                long ones.
+            long: records with long holes to draw in turn with the records.
             decode: text of ids; with it, records can be read as code.
         """
-        assert edits is None or long is None, "every other place is taken"
-        self._shards, self._edits, self._long, self._decode = shards, edits, long, decode
-        self._seed = seed
+        self._turns: list[Shards | EditShards] = [shards]
+        if long is not None:
+            self._turns.append(long)
+        if edits is not None:
+            self._turns += [edits] * num_edits
+        self._seed, self._decode = seed, decode
         self._shared: dict[str, Any] = {
             "special_ids": torch.tensor(sorted(special_ids), dtype=torch.long)
         }
@@ -51,20 +58,16 @@ class ShardSource:
 
     def draw(self, index: int) -> TrainingRecord:
         """The record at a place of the order; the same place always gives the same record."""
-        if self._edits is not None and index % 2:
-            edit = self._edits[self._edits.place(index // 2, self._seed)]
-            ids_S = _as_ids(edit.tokens)
-            return PairRecord(
-                ids_S=ids_S,
-                target_start=edit.target_start,
-                old_ids=ids_S[edit.old_start : edit.old_end],
-                **self._shared,
-            )
-        shards = self._long if self._long is not None and index % 2 else self._shards
-        is_shared = self._edits is not None or self._long is not None
-        place = index // 2 if is_shared else index
+        round_, turn = divmod(index, len(self._turns))
+        shards = self._turns[turn]
+        same = [other is shards for other in self._turns]
+        place = round_ * sum(same) + sum(same[:turn])
         stored = shards[shards.place(place, self._seed)]
-        record = TrainingRecord(_as_ids(stored.tokens), stored.target_start, **self._shared)
+        ids_S = _as_ids(stored.tokens)
+        if isinstance(stored, EditRecord):
+            old_ids = ids_S[stored.old_start : stored.old_end]
+            return PairRecord(ids_S, stored.target_start, **self._shared, old_ids=old_ids)
+        record = TrainingRecord(ids_S, stored.target_start, **self._shared)
         if self._decode is None:
             return record
         own = {field.name: getattr(record, field.name) for field in fields(TrainingRecord)}
@@ -73,6 +76,15 @@ class ShardSource:
 
 def _as_ids(tokens: Any) -> Tensor:
     return torch.from_numpy(tokens.astype("int64"))
+
+
+def short_edits(recipe: Recipe, edits: EditShards) -> EditShards | None:
+    """Edits for the turns of stage `fim`; None where the recipe or the data has none."""
+    if not recipe.num_edits:
+        return None
+    # What changed from one release to the next, the words mostly do not tell.
+    short = edits.within(recipe.max_edit_tokens).without("release")
+    return short if len(short) else None
 
 
 def long_holes(recipe: Recipe, shards: Shards) -> Shards | None:

@@ -27,7 +27,7 @@ from training.data.shards import (
     write_shards,
 )
 from training.recipes import RECIPES, RecipeError, adapt, edit, fim, onpolicy, order
-from training.source import ShardSource, long_holes
+from training.source import ShardSource, long_holes, short_edits
 from training.stages.edit import PairRecord
 from training.stages.reward import CodeRecord
 
@@ -150,6 +150,28 @@ def test_edits_are_drawn_at_every_other_place(model, shards, tmp_path):
     code = ShardSource(Shards(shards), [508, 509], 0, decode=lambda ids: "text").draw(0)
     assert isinstance(code, CodeRecord)
     assert code.ids_S.tolist() == drawn[0].ids_S.tolist()
+
+
+def test_edits_follow_pairs_of_records_in_stage_fim(model, shards, tmp_path):
+    question = Tokenizer(read_vocabulary(model)).encode("x = 1")
+    edits = []
+    for length in (1, 2, 3, 60):
+        tokens = np.array([*question, 508, *question * length, 509], dtype=np.uint32)
+        edits.append((EditRecord(tokens, len(question) + 1, "name", 0, len(question)), length))
+    edits.append((EditRecord(tokens[:9], 5, "release", 0, 3), 7))
+    write_shards(tmp_path, [Pack.of_edits(edits)], {}, files=EDITS)
+    recipe = replace(fim(), num_edits=3, max_edit_tokens=30)
+    short = short_edits(recipe, EditShards(tmp_path))
+    assert short is not None
+    assert len(short) == 3
+    assert short_edits(replace(recipe, num_edits=0), EditShards(tmp_path)) is None
+    assert short_edits(replace(recipe, max_edit_tokens=3), EditShards(tmp_path)) is None
+    records = Shards(shards)
+    source = ShardSource(records, [508, 509], 0, edits=short, num_edits=3, long=records)
+    drawn = [source.draw(index) for index in range(10)]
+    is_edit = [isinstance(record, PairRecord) for record in drawn]
+    assert is_edit == [False, False, True, True, True] * 2
+    assert len({len(record.ids_S) for record in drawn[2:5]}) == 3  # an epoch has each once
 
 
 def test_every_other_record_has_a_long_hole_where_the_recipe_asks_for_it(shards):

@@ -1,8 +1,8 @@
 """From an edit to the tokens of one record: a question with the old code, then the new code.
 
 The prompt is `model.format.prompt.render_chat`, the question that of `rewriting.edit_question`:
-context first, the words and the old code last, so that what an editor's user selects or says last
-changes the end of the prompt only. The answer is the new code and the fence that ends it, at which
+context first, then the old code, the words behind it, as an editor asks first; one in
+`_WISH_FIRST_SHARE` has the words in front, as it asks again. The answer is the new code and the fence that ends it, at which
 evaluation stops. A record says where its old code lies: a canvas can begin as a copy of it.
 """
 
@@ -31,6 +31,7 @@ _MAX_RELEASE_EDITS = 4
 _CONTEXT_CHARS = (0, 800, 2_400)
 """Around the old code, each as likely as another: a selection may come alone."""
 _PREFIX_SHARE = 2 / 3
+_WISH_FIRST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,20 @@ class EditRecordMaker:
             edits += islice(changes, _MAX_RELEASE_EDITS)
         for edit in edits:
             context_chars = _CONTEXT_CHARS[int(draw() * len(_CONTEXT_CHARS))]
-            record = self.lay_out(edit, context_chars=context_chars)
+            is_wish_first = draw() < _WISH_FIRST_SHARE
+            record = self.lay_out(edit, context_chars=context_chars, is_wish_first=is_wish_first)
             if record is not None:
                 yield record
 
-    def lay_out(self, edit: Edit, *, context_chars: int) -> EditRecord | None:
+    def lay_out(
+        self, edit: Edit, *, context_chars: int, is_wish_first: bool = False
+    ) -> EditRecord | None:
         """The record of an edit; None if it is too long even without context.
 
         Args:
             edit: a sound one.
             context_chars: of the text around it, at most.
+            is_wish_first: whether the words stand in front of the old code.
         """
         encode = self.tokenizer.encode
         old_ids, target = encode(edit.old), [*encode(edit.new), *self._end]
@@ -101,7 +106,13 @@ class EditRecordMaker:
                 max_suffix_chars=int(context_chars * (1 - _PREFIX_SHARE)),
             )
             before, after = ("" if FENCE in text else text for text in (cut.prefix, cut.suffix))
-            question = edit_question(edit.instruction, edit.old, before=before, after=after)
+            question = edit_question(
+                edit.instruction,
+                edit.old,
+                before=before,
+                after=after,
+                is_wish_first=is_wish_first,
+            )
             prompt = render_chat(self._chat, encode, question, language=_LANGUAGE)
             if len(prompt) + len(target) <= self._max_tokens:
                 break

@@ -34,7 +34,7 @@ from training.data.steps import (
     to_document,
     to_file,
 )
-from training.data.work import EDITS_VERSION, Phase, Work
+from training.data.work import EDITS_VERSION, QUESTIONS_VERSION, Phase, Work
 
 
 def edit_phases(work: Work) -> tuple[Phase, ...]:
@@ -102,6 +102,7 @@ def join_edits(work: Work, kept: Mapping[str, Verdict]) -> dict[str, Any]:
             "seed": work.plan.seed,
             "max_tokens": work.plan.max_tokens,
             "edits_version": EDITS_VERSION,
+            "questions_version": QUESTIONS_VERSION,
             "num_older_releases": len(entries),
             "older_sha256": manifest_sha256(entries),
             "decontaminated_against": work.index_sha256,

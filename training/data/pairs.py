@@ -46,6 +46,7 @@ _NEUTRAL = (
     "Fix `{name}`.",
     "There is a mistake in `{name}`; correct it.",
     "This code does not do what it should. Repair it.",
+    "Fix the bug in {name}. Give back the whole code.",
 )
 _SYMPTOMS: Mapping[CorruptionKind, tuple[str, ...]] = {
     "operator": ("The calculation is wrong; fix it.", "Correct the operator."),
@@ -64,8 +65,15 @@ _SYMPTOMS: Mapping[CorruptionKind, tuple[str, ...]] = {
     "await": ("A coroutine is never awaited; fix it.", "Add the missing await."),
     "syntax": ("Fix the syntax error.", "This code does not parse; fix it."),
 }
-_ADD_DOCSTRING = ("Add a docstring.", "Add a docstring to `{name}`.", "Document `{name}`.")
-_ADD_HINTS = ("Add type hints.", "Add type hints to `{name}`.", "Annotate the types.")
+_ADD_DOCSTRING = (
+    *("Add a docstring.", "Add a docstring to `{name}`.", "Document `{name}`."),
+    "Write a short docstring for this function. Give back the whole function.",
+)
+_ADD_HINTS = (
+    *("Add type hints.", "Add type hints to `{name}`.", "Annotate the types."),
+    "Add type hints to the parameters and return values of this function. "
+    "Keep everything else unchanged.",
+)
 
 
 def choose_edits(text: str, *, num_edits: int, seed: int, name: str) -> Iterator[Edit]:

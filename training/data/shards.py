@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.edit_records import EditRecord
-from training.data.edits import EDIT_KINDS
+from training.data.edits import EDIT_KINDS, EditKind
 from training.data.holes import KINDS
 from training.data.records import Record
 from training.data.shuffle import place
@@ -242,6 +242,10 @@ class Stored(ABC, Generic[AnyRecord]):
         is_held_out = self._index["file"] < held_out_share * 2.0**64
         return self._only(~is_held_out), self._only(is_held_out)
 
+    def within(self, max_tokens: int) -> Self:
+        """Records of at most so many tokens."""
+        return self._only(self._index["length"] <= max_tokens)
+
     def _only(self, is_chosen: npt.NDArray[np.bool_]) -> Self:
         chosen = object.__new__(type(self))
         chosen.facts, chosen._tokens = self.facts, self._tokens
@@ -274,6 +278,10 @@ class EditShards(Stored[EditRecord]):
     """Records of edits, made with `seed-train data build --edits`."""
 
     files = EDITS
+
+    def without(self, kind: EditKind) -> "EditShards":
+        """Edits of the other kinds."""
+        return self._only(self._index["kind"] != EDIT_KINDS.index(kind))
 
     def _record(self, tokens: npt.NDArray[np.uint32], row: Any) -> EditRecord:
         return EditRecord(

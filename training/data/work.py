@@ -18,6 +18,8 @@ STAGES_VERSION = 2
 """To be raised when a stage judges otherwise, so that older work is not taken for new."""
 EDITS_VERSION = 1
 """The same for the stages that make edits."""
+QUESTIONS_VERSION = 2
+"""The same for how an edit is asked for; older releases need not be fetched again for that."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ class Work:
         """Of records of edits."""
         plan = self.plan
         key = _key(
-            *(STAGES_VERSION, EDITS_VERSION, self.fingerprint, self.index_sha256),
-            *(plan.seed, plan.max_tokens),
+            *(STAGES_VERSION, EDITS_VERSION, QUESTIONS_VERSION, self.fingerprint),
+            *(self.index_sha256, plan.seed, plan.max_tokens),
         )
         return self.folder / f"edits-{key}"
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import torch
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor
 
 from model.network import Transformer
 from training.batch import pack_clean
@@ -15,6 +17,7 @@ from training.stages.common import (
     cut_record,
     told,
 )
+from training.stages.edit import PairRecord
 
 
 def fim(
@@ -26,16 +29,39 @@ def fim(
 ) -> StageLoss:
     """AR loss of the completion, its end included; the update acts on every row.
 
-    Bavarian et al. 2207.14255: fill-in-the-middle is next-token prediction in another order.
+    Bavarian et al. 2207.14255: fill-in-the-middle is next-token prediction in another order. So is
+    an edit, whose question is the context and whose answer is the completion; of that the loss is
+    mostly where it is not the old code.
     """
     cuts = [cut_record(record, recipe) for record in records]
     clean = pack_clean([cut.ids_S for cut in cuts])
-    starts = torch.tensor([max(cut.target_start, 1) for cut in cuts])
-    is_target_S = clean.position_S >= starts[clean.record_S]
+    weight_S = torch.cat([_weights(cut, recipe.kept_weight) for cut in cuts])
     hidden_BSD = model.hidden(
         clean.ids_S[None],
         attention=clean_attention(clean),
         gate_BT=torch.ones_like(clean.ids_S, dtype=torch.bool)[None],
         positions_T=clean.position_S,
     )
-    return told(ar_loss(hidden_BSD[0], model.head.weight, clean.ids_S, is_target_S))
+    return told(ar_loss(hidden_BSD[0], model.head.weight, clean.ids_S, weight_S))
+
+
+def _weights(cut: TrainingRecord, kept_weight: float) -> Tensor:
+    """(S,) weight of the loss of each token."""
+    weight_S = torch.zeros(len(cut.ids_S))
+    start = max(cut.target_start, 1)
+    weight_S[start:] = 1.0
+    if isinstance(cut, PairRecord):
+        weight_S[start:][is_kept(cut.old_ids, cut.ids_S[start:])] = kept_weight
+    return weight_S
+
+
+def is_kept(old_I: Tensor, new_J: Tensor) -> Tensor:
+    """(J,) bool: whether a token of an answer follows from its being a copy of the old code.
+
+    The first token behind a difference does not: it is there that copying begins again.
+    """
+    is_kept_J = torch.zeros(len(new_J), dtype=torch.bool)
+    for part in Levenshtein.opcodes(old_I.tolist(), new_J.tolist()):
+        if part.tag == "equal":
+            is_kept_J[part.dest_start + (part.dest_start > 0) : part.dest_end] = True
+    return is_kept_J
