@@ -23,7 +23,7 @@ from model.network import Transformer
 from sampler.canvas import Canvas, reveal
 from sampler.judgment import Judgment
 from sampler.messages import Mode
-from sampler.policy import UnmaskPolicy, num_accepted, predict, without_unsure_ends
+from sampler.policy import UnmaskPolicy, num_accepted, predict
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,6 @@ def generate(
     policy: UnmaskPolicy | None = None,
     max_steps: int = 4,
     delta: float = 0.5,
-    min_end: float = 0.0,
     required: bytes = b"",
     continuations: Continuations | None = None,
 ) -> Generated:
@@ -85,7 +84,6 @@ def generate(
         policy: which slots a denoising step of mode `fast` reveals.
         max_steps: of them, per block; the last one reveals whatever is still masked.
         delta: acceptance ratio of mode `balanced`.
-        min_end: probability below which an end is not taken for one (`ar` and `exact`).
         required: bytes that the first tokens have to spell (token healing), one token a forward.
         continuations: which tokens go on in a given way; needed if something is required.
     """
@@ -99,9 +97,6 @@ def generate(
         branches = Branches((num_masks,) * len(chain))
         logits_LV = _forward(model, state.committed[:-1], chain, branches)
         state.result.num_forwards += 1
-        if min_end > 0:
-            judged_LV = without_unsure_ends(logits_LV[: len(chain)], end_ids, min_end)
-            logits_LV = torch.cat([judged_LV, logits_LV[len(chain) :]])
         accepted = num_accepted(
             mode if num_masks else "exact",
             torch.tensor(drafts, dtype=torch.long, device=logits_LV.device),

@@ -82,7 +82,6 @@ class Engine:
                     request.plan,
                     request.max_new_tokens,
                     _soundness(request),
-                    self.settings.min_end if _is_open_ended(request) else 0.0,
                 ),
             )
         )
@@ -134,10 +133,3 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, ValueError):
         return str(error)
     return f"The engine could not complete this request ({type(error).__name__}: {error})."
-
-
-def _is_open_ended(request: Complete) -> bool:
-    """Whether a text is of several lines, and greedy, and no answer, which a fence ends."""
-    plan = request.plan
-    is_greedy = request.temperature == 0 and request.mode != "fast"
-    return is_greedy and plan.kind != "answer" and plan.max_lines > 1

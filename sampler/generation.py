@@ -46,8 +46,6 @@ class EngineSettings:
     acceptance: tuple[float, ...] = ()
     """By place in a branch: the chance that a draft is right if those before it are; to begin with,
     then as experience has it. Empty: a guess."""
-    min_end: float = 0.5
-    """Where a text may have several lines: the probability that its end must have."""
     has_lookup: bool = True
     """Whether drafts are copied from the context where it has the like."""
     max_steps: int = 4

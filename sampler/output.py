@@ -25,10 +25,10 @@ _MAX_TAKEN_BACK = 32
 
 @dataclass(frozen=True)
 class Retry:
-    """Go on behind the first `num_kept` tokens, with another token than those `forbidden`."""
+    """Go on behind the first `num_kept` tokens, with another token than `forbidden`."""
 
     num_kept: int
-    forbidden: frozenset[int]
+    forbidden: int
 
 
 class Output:
@@ -41,19 +41,7 @@ class Output:
         plan: HolePlan,
         max_tokens: int,
         soundness: Soundness | None = None,
-        min_end: float = 0.0,
     ) -> None:
-        """Begin an empty text.
-
-        Args:
-            tokenizer: of the model.
-            end_ids: tokens that end it.
-            plan: of the hole.
-            max_tokens: that it may have.
-            soundness: what shown text is held against; None: nothing.
-            min_end: probability below which an end is not taken for one: there is a single token
-                that ends a text, and what else could come is shared among many.
-        """
         self.required = ""
         """Text at the cursor that the tokens spell again before anything new (token healing)."""
         self.tokens: list[int] = []
@@ -72,7 +60,6 @@ class Output:
         self._plan = plan
         self._max_tokens = max_tokens
         self._soundness = soundness
-        self._min_end = min_end
 
     @property
     def num_tokens(self) -> int:
@@ -89,24 +76,19 @@ class Output:
         """Tokens that may still be pushed before the limit."""
         return self._max_tokens - self.num_tokens
 
-    def push(self, tokens: Sequence[int], probabilities: Sequence[float] | None = None) -> str:
+    def push(self, tokens: Sequence[int]) -> str:
         """Append accepted tokens; returns the text to append to what is shown, often empty.
 
         Sets `stop` once the hole is closed or the limit reached, or `retry`; tokens behind it are
         dropped.
-
-        Args:
-            tokens: that follow.
-            probabilities: of each; None: 1.
         """
         assert self.stop is None
         assert self.retry is None
         num_before = self.num_tokens
-        is_ended = is_unsure = False
-        for token, probability in zip(tokens, probabilities or [1.0] * len(tokens), strict=True):
+        is_ended = False
+        for token in tokens:
             is_ended = token in self._end_ids
             if is_ended:
-                is_unsure = probability < self._min_end
                 break
             self._append(token)
             if self.num_left <= 0:
@@ -119,9 +101,7 @@ class Output:
             self._keep(min(index + 1, self.num_tokens))
             assert settlement.stop is not None
             return self._end(settlement.text, settlement.stop)
-        if is_unsure:
-            self.retry = Retry(self.num_tokens, self._end_ids)
-        elif is_ended or self.num_left <= 0:
+        if is_ended or self.num_left <= 0:
             return self.finish("end_of_hole" if is_ended else "limit")
         return self._show(self._sound_part(restyle(settlement.text, self._plan)))
 
@@ -222,7 +202,7 @@ class Output:
             if not restyle(head, self._plan).startswith(self.shown):
                 return None
             if self._soundness.is_sound(restyle(head, self._plan)):
-                return Retry(num_kept, frozenset({self.tokens[num_kept]}))
+                return Retry(num_kept, self.tokens[num_kept])
         return None
 
     def _show(self, text: str) -> str:

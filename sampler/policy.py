@@ -48,20 +48,6 @@ def predict(logits_LV: Tensor) -> tuple[Tensor, Tensor]:
     return tokens_L, (best_L - logits_LV.logsumexp(dim=-1)).exp()
 
 
-def without_unsure_ends(logits_LV: Tensor, end_ids: Set[int], min_end: float) -> Tensor:
-    """Logits (L, V) in which no end is possible where the best token is one that is not sure.
-
-    There is a single token that ends a text, and what else could come is shared among many: the
-    most likely token is an end long before an end is likely.
-    """
-    tokens_L, confidence_L = predict(logits_LV)
-    ends_E = torch.tensor(sorted(end_ids), device=logits_LV.device)
-    is_unsure_L = torch.isin(tokens_L, ends_E) & (confidence_L < min_end)
-    is_end_V = torch.zeros(logits_LV.shape[-1], dtype=torch.bool, device=logits_LV.device)
-    is_end_V[ends_E] = True
-    return logits_LV.masked_fill(is_unsure_L[:, None] & is_end_V, float("-inf"))
-
-
 def entropy(logits_LV: Tensor) -> Tensor:
     """Shannon entropy of each slot's distribution in nats, (L,) float32."""
     log_p_LV = logits_LV.float().log_softmax(dim=-1)

@@ -26,9 +26,9 @@ def judge_again(
 def try_another(
     runner: Runner, task: Task, sequence: CachedSequence, settled_context: list[int]
 ) -> Predicted:
-    """What follows a text that is not to go on, or to end, as it would: the best token allowed."""
+    """The second attempt at a text that was not sound: the best token but the forbidden one."""
     forbidden = task.output.begin_retry().forbidden
     probabilities_V = judge_again(runner, task, sequence, settled_context).float().softmax(dim=-1)
-    probabilities_V[list(forbidden)] = 0.0
+    probabilities_V[forbidden] = 0.0
     best, token = probabilities_V.max(dim=-1)
     return Predicted([int(token)], [float(best)])

@@ -43,7 +43,7 @@ class Task:
         """Tokens are final."""
         num_before = self.output.num_tokens
         has_line = "\n" in self.output.shown.lstrip()
-        text = self.output.push(fresh.tokens, fresh.probabilities)
+        text = self.output.push(fresh.tokens)
         if self.old_code is not None:
             self.old_code.follow(fresh.tokens)
         if not has_line:

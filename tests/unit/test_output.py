@@ -60,18 +60,10 @@ def test_an_end_that_is_not_sound_is_taken_back_once() -> None:
     assert output.push(tokens) == ""
     assert output.stop is None
     retry = output.begin_retry()
-    assert retry == Retry(4, frozenset({tokens[4]}))
+    assert retry == Retry(4, tokens[4])
     assert output.tokens == tokens[:4]
     assert output.push(bytes_of("+ b)\n")) == "f(a + b)"
     assert output.stop == "line"
-
-
-def test_an_end_that_is_not_sure_is_passed_over() -> None:
-    output = Output(TOKENIZER, VOCABULARY.end_ids, plan_hole("text", "", ""), 99, min_end=0.5)
-    assert output.push([*bytes_of("ab"), END, *bytes_of("c")], [1.0, 0.2, 0.4, 1.0]) == "ab"
-    assert (output.stop, output.begin_retry()) == (None, Retry(2, VOCABULARY.end_ids))
-    output.push([*bytes_of("d"), END], [0.1, 0.5])
-    assert (output.stop, output.shown) == ("end_of_hole", "abd")
 
 
 def test_what_is_not_sound_the_second_time_is_left_out() -> None:

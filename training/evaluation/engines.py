@@ -99,7 +99,6 @@ class OwnEngine:
             "max_steps": self._engine.settings.max_steps,
             "max_rows": self._engine.settings.max_rows,
             "costs_ms": self._engine.settings.costs_ms,
-            "min_end": self._engine.settings.min_end,
             "lookup": self._engine.settings.has_lookup,
             "policy": repr(self._engine.settings.policy),
             "delta": self._engine.settings.delta,
