@@ -5,9 +5,10 @@ neither LSP nor the terminal.
 """
 
 import uuid
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -77,8 +78,9 @@ async def rewrite(
 ) -> Rewritten:
     """Have a selection rewritten.
 
-    An answer that changes nothing, breaks the syntax or is not what the action is called is asked
-    for once more in other words.
+    An answer that changes nothing is refused where the wish is for a change: the engine leaves the
+    old code where it was least sure of it. One that breaks the syntax, is not what the action is
+    called or changes nothing even then is asked for once more in other words.
 
     Args:
         engine: answers the questions.
@@ -94,9 +96,13 @@ async def rewrite(
     _check(selection, wish)
     reason = ""
     costs: list[Stats] = []
-    for attempt in range(len(wish.action.wordings)):
-        question = question_for(wish.action, selection, detail=wish.detail, attempt=attempt)
-        request = _request(question, selection, settings, document)
+    questions = [
+        question_for(wish.action, selection, detail=wish.detail, attempt=attempt)
+        for attempt in range(len(wish.action.wordings))
+    ]
+    requests = deque(_request(question, selection, settings, document) for question in questions)
+    while requests:
+        request = requests.popleft()
         answer = await _answer(
             engine, request, on_progress, partial(sufficient, wish.action, selection)
         )
@@ -108,6 +114,10 @@ async def rewrite(
             continue
         new = selection.fit(taken.code)
         if new == selection.old:
+            if wish.action.must_change and not request.must_change:
+                # What is cached of the first answer is not computed again.
+                again = replace(request, request_id=str(uuid.uuid4()), must_change=True)
+                requests.appendleft(again)
             continue
         if not parses_no_worse(selection, new):
             reason = "The answer has a syntax error and is not offered."

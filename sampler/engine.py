@@ -15,6 +15,7 @@ from sampler.generation import EngineSettings, Writer
 from sampler.kv_cache import PrefixCache
 from sampler.messages import Complete, Event, Failed
 from sampler.output import Output
+from sampler.refusal import Refusal
 from sampler.runner import Runner
 from sampler.task import Task
 
@@ -82,6 +83,7 @@ class Engine:
                     request.plan,
                     request.max_new_tokens,
                     _soundness(request),
+                    Refusal(request.old_code) if request.must_change else None,
                 ),
             )
         )

@@ -20,7 +20,7 @@ from model.format.plan import HolePlan
 from model.format.surroundings import Surroundings
 from sampler.profile import Choice, Profile
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 Mode = Literal["ar", "exact", "balanced", "fast"]
@@ -58,6 +58,9 @@ class Complete:
     old_code: str = ""
     """What the answer resembles, for layout `chat`: unchanged stretches of it are copied. All modes
     but `ar` are `exact` then."""
+    must_change: bool = False
+    """Whether `old_code` itself is no answer: then the least sure token of it is replaced by the
+    next best one, and what follows is written anew (`sampler.refusal`)."""
     budget_ms: float | None = None
     """Time from arrival after which the best text so far is returned; None means no limit."""
     is_ahead: bool = False

@@ -41,6 +41,10 @@ class OldCode:
         self._owed: list[int] = []
         """Of its tokens: what is still to come before the old code goes on."""
 
+    def anew(self) -> "OldCode":
+        """The same code, before any answer."""
+        return OldCode(self._old)
+
     def drafts(self, num_drafts: int) -> list[int]:
         """What follows if the old code goes on from here."""
         drafted, place = list(self._owed), self._next

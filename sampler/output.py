@@ -2,7 +2,8 @@
 
 Knows neither model nor cache. Shown text only ever grows (`model.format.settle`), and what is shown
 is sound (`model.format.soundness`): an end that is not is taken back once, so that the engine may
-try another token, and left out if that does not help.
+try another token, and left out if that does not help. So is an answer that is refused, of which
+nothing is shown before it differs.
 """
 
 from bisect import bisect_left
@@ -16,6 +17,7 @@ from model.format.settle import Settlement, settle
 from model.format.soundness import Soundness
 from model.format.tokenizer import TextStream, Tokenizer
 from sampler.messages import Stop
+from sampler.refusal import Refusal
 
 _MAX_CHECKS = 3
 """Ends of lines that are tried for what of a text may be shown."""
@@ -41,6 +43,7 @@ class Output:
         plan: HolePlan,
         max_tokens: int,
         soundness: Soundness | None = None,
+        refusal: Refusal | None = None,
     ) -> None:
         self.required = ""
         """Text at the cursor that the tokens spell again before anything new (token healing)."""
@@ -54,12 +57,14 @@ class Output:
         self._generated = ""
         self._ends: list[int] = []
         """For each token, the characters generated with it."""
+        self._probabilities: list[float] = []
         self._tokenizer = tokenizer
         self._stream = TextStream(tokenizer)
         self._end_ids = end_ids
         self._plan = plan
         self._max_tokens = max_tokens
         self._soundness = soundness
+        self._refusal = refusal
 
     @property
     def num_tokens(self) -> int:
@@ -76,21 +81,25 @@ class Output:
         """Tokens that may still be pushed before the limit."""
         return self._max_tokens - self.num_tokens
 
-    def push(self, tokens: Sequence[int]) -> str:
+    def push(self, tokens: Sequence[int], probabilities: Sequence[float] | None = None) -> str:
         """Append accepted tokens; returns the text to append to what is shown, often empty.
 
         Sets `stop` once the hole is closed or the limit reached, or `retry`; tokens behind it are
         dropped.
+
+        Args:
+            tokens: that follow.
+            probabilities: of each; None: all are sure.
         """
         assert self.stop is None
         assert self.retry is None
         num_before = self.num_tokens
         is_ended = False
-        for token in tokens:
+        for token, probability in zip(tokens, probabilities or [1.0] * len(tokens), strict=True):
             is_ended = token in self._end_ids
             if is_ended:
                 break
-            self._append(token)
+            self._append(token, probability)
             if self.num_left <= 0:
                 break
         settlement = self._settle(is_final=False)
@@ -122,19 +131,24 @@ class Output:
         assert retry is not None
         return retry
 
-    def _append(self, token: int) -> None:
+    def _append(self, token: int, probability: float) -> None:
         self.tokens.append(token)
+        self._probabilities.append(probability)
         self._generated += self._stream.feed([token])
         self._num_bytes += len(self._tokenizer.decode_bytes([token]))
         self._ends.append(len(self._generated))
 
     def _keep(self, num_tokens: int) -> None:
         """Forget the tokens behind the first so many, but not the text that was shown."""
-        kept = self.tokens[:num_tokens]
-        self.tokens, self._ends = [], []
+        kept = list(zip(self.tokens, self._probabilities, strict=True))[:num_tokens]
+        self.tokens, self._ends, self._probabilities = [], [], []
         self._generated, self._num_bytes, self._stream = "", 0, TextStream(self._tokenizer)
-        for token in kept:
-            self._append(token)
+        for token, probability in kept:
+            self._append(token, probability)
+
+    def _take_back(self, retry: Retry) -> None:
+        self.retry = retry
+        self._keep(retry.num_kept)
 
     def _is_stopped_at(self, end: int) -> bool:
         text = self._generated[len(self.required) : end]
@@ -146,14 +160,19 @@ class Output:
     def _end(self, text: str, stop: Stop) -> str:
         """Stop with `text`, or with as much of it as is sound, or ask for a second attempt."""
         text = restyle(text, self._plan)
+        if self._refusal is not None and stop in ("line", "end_of_hole"):
+            place = self._refusal.place_to_leave(text, self._probabilities)
+            if place is not None:
+                self._take_back(Retry(place, self.tokens[place]))
+                return ""
         if self._soundness is not None:
             if stop != "line":
                 text = self._soundness.closed(text)
             if not self._soundness.is_sound(text):
-                self.retry = self._find_retry() if stop in ("line", "end_of_hole") else None
-                if self.retry is not None:
+                retry = self._find_retry() if stop in ("line", "end_of_hole") else None
+                if retry is not None:
                     self._has_retried = True
-                    self._keep(self.retry.num_kept)
+                    self._take_back(retry)
                     return ""
                 text = self._sound_head(text)
         self.stop = stop
@@ -207,5 +226,7 @@ class Output:
 
     def _show(self, text: str) -> str:
         assert text.startswith(self.shown), "shown text must never change"
+        if self._refusal is not None and self.stop is None and self._refusal.may_become(text):
+            return ""
         fresh, self.shown = text[len(self.shown) :], text
         return fresh

@@ -26,8 +26,8 @@ def judge_again(
 def try_another(
     runner: Runner, task: Task, sequence: CachedSequence, settled_context: list[int]
 ) -> Predicted:
-    """The second attempt at a text that was not sound: the best token but the forbidden one."""
-    forbidden = task.output.begin_retry().forbidden
+    """Another attempt at a text that was not sound or not wanted: the best token but one."""
+    forbidden = task.begin_retry()
     probabilities_V = judge_again(runner, task, sequence, settled_context).float().softmax(dim=-1)
     probabilities_V[forbidden] = 0.0
     best, token = probabilities_V.max(dim=-1)

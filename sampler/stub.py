@@ -137,6 +137,7 @@ class Stub:
                 prefix=message.prefix,
                 suffix=message.suffix,
                 max_new_tokens=message.max_new_tokens,
+                must_change=message.must_change,
             )
             task = asyncio.create_task(self._answer(writer, message.request_id, answer))
             self._answering[writer, message.request_id] = task

@@ -43,7 +43,7 @@ class Task:
         """Tokens are final."""
         num_before = self.output.num_tokens
         has_line = "\n" in self.output.shown.lstrip()
-        text = self.output.push(fresh.tokens)
+        text = self.output.push(fresh.tokens, fresh.probabilities)
         if self.old_code is not None:
             self.old_code.follow(fresh.tokens)
         if not has_line:
@@ -51,6 +51,14 @@ class Task:
             used = fresh.probabilities[: max(self.output.num_tokens - num_before, 0)]
             self.confidence = min([self.confidence, *used])
         return self.emit(text)
+
+    def begin_retry(self) -> int:
+        """Tokens were taken back; returns the one that is forbidden in the place of the first."""
+        retry = self.output.begin_retry()
+        if self.old_code is not None:
+            self.old_code = self.old_code.anew()
+            self.old_code.follow(self.output.tokens)
+        return retry.forbidden
 
     def emit(self, text: str) -> list[Event]:
         """Text is final."""

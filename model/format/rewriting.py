@@ -38,6 +38,8 @@ class Action:
     part: Part = "all"
     languages: frozenset[str] = frozenset()
     """Where it is offered; empty: everywhere."""
+    must_change: bool = True
+    """Whether the old code is no answer to it."""
 
 
 _PYTHON = frozenset({"python"})
@@ -93,6 +95,7 @@ ACTIONS: tuple[Action, ...] = (
         "Simplify",
         # Asked for shorter code, the default model leaves out what the code is there for.
         ("Simplify this code without changing what it does. Give back the whole code.",) * 2,
+        must_change=False,  # what is simple already stays
     ),
     Action(
         "errors",

@@ -322,6 +322,32 @@ async def test_broken_syntax_is_asked_for_again_in_other_words(
     assert first["prefix"] != second["prefix"]
 
 
+OLD_CODE = "def f(self, a):\n    b = '😀'; return a + 1\n"
+
+
+async def test_the_old_code_is_refused_before_it_is_asked_for_in_other_words(
+    place: StubPlace, desk: Desk
+) -> None:
+    place.write_script(Answer([OLD_CODE]), Answer([ANSWER]))
+    desk.editor.open(TEXT)
+    result = await desk.rewrite("Add two")
+    assert result["applied"] is True
+    assert desk.text_with(desk.applied[0]) == TEXT.replace("a + 1", "a + 2")
+    first, second = place.records("Complete")
+    assert first["prefix"] == second["prefix"]
+    assert (first["must_change"], second["must_change"]) == (False, True)
+
+
+async def test_what_is_simple_may_stay(place: StubPlace, desk: Desk) -> None:
+    place.write_script(Answer([OLD_CODE]))
+    desk.editor.open(TEXT)
+    action = await desk.offer("Simplify")
+    resolved = await desk.editor.code_action_resolve_async(action)
+    assert resolved.disabled is not None
+    assert "nothing to change" in resolved.disabled.reason
+    assert not any(request["must_change"] for request in place.records("Complete"))
+
+
 async def test_an_editor_that_refuses_an_edit_breaks_nothing(place: StubPlace, desk: Desk) -> None:
     place.write_script(Answer([ANSWER]))
     desk.editor.open(TEXT)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from model.adapter import Adapter, AdapterConfig
@@ -39,13 +39,13 @@ TEXT = st.text("ab (\n):=é😀", max_size=40)
 
 
 @functools.cache
-def model(has_adapter):
+def model(has_adapter, end_scale=0.2):
     torch.manual_seed(7)
     network = Transformer(CONFIG).eval().requires_grad_(False)
     for parameter in network.parameters():
         # Large weights: sharp logits without near ties, so that rounding decides nothing.
         parameter.mul_(3.0) if parameter.dim() > 1 else None
-    network.head.weight[sorted(END_IDS)] *= 0.2  # long completions
+    network.head.weight[sorted(END_IDS)] *= end_scale  # small: long completions
     if has_adapter:
         network.adapter = Adapter(CONFIG, AdapterConfig(4, 8.0)).requires_grad_(False)
         network.adapter.start_mask_at(network.embedding.weight)
@@ -58,11 +58,13 @@ def native_model(path):
     return NativeModel(copy.deepcopy(model(True)), threads=2, path=path)
 
 
-def make_engine(has_adapter=True, **fields):
+def make_engine(has_adapter=True, end_scale=0.2, **fields):
     fields = {"num_positions": 400, "prefill_chunk": 16, "block_size": 6, **fields}
     # Rows that cost nothing are all taken, as the reference takes them.
     fields = {"costs_ms": ((1, 1.0),), "max_rows": 99, **fields}
-    return Engine(Runner(model(has_adapter)), VOCABULARY, TOKENIZER, EngineSettings(**fields))
+    return Engine(
+        Runner(model(has_adapter, end_scale)), VOCABULARY, TOKENIZER, EngineSettings(**fields)
+    )
 
 
 def complete(engine, request):
@@ -167,6 +169,21 @@ def test_old_code_changes_no_text_of_exact_and_edits_are_exact(prefix, old_code,
     without = complete(make_engine(), ask(prefix, "", "exact"))
     assert old_code == "" or with_it.text == without.text
     assert with_it.stats.denoising_steps == 0 or old_code == ""
+
+
+@settings(max_examples=20, deadline=None)
+@given(prefix=TEXT, mode=st.sampled_from(["exact", "balanced", "fast"]))
+def test_old_code_that_is_refused_is_left_in_the_same_place_in_all_modes(prefix, mode):
+    plain = complete(make_engine(end_scale=1.3), ask(prefix, "", "ar"))
+    refused = {"old_code": plain.text, "must_change": True}
+    expected = complete(make_engine(end_scale=1.3), ask(prefix, "", "ar", **refused))
+    engine = make_engine(end_scale=1.3)
+    for _ in range(2):  # the second time from the cache
+        answer = complete(engine, ask(prefix, "", mode, **refused))
+        assert (answer.text, answer.stop) == (expected.text, expected.stop)
+    if plain.stop == "end_of_hole" and plain.text.strip():
+        event("refused" if expected.text != plain.text else "kept")
+        assert expected.stats.forwards > plain.stats.forwards
 
 
 def test_an_answer_that_is_the_old_code_takes_few_forwards():

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.stage_parts import SPECIAL, adapted_model, text_record, with_gradient
 from training.held_out import endings
 from training.recipes import debug
 from training.stages.edit import PairRecord
 from training.stages.fim import fim, is_kept
-from tests.stage_parts import SPECIAL, adapted_model, text_record, with_gradient
 
 RECIPE = replace(debug(), stage="fim", kind="merge", kept_weight=0.1)
 
@@ -42,7 +42,8 @@ def test_the_loss_of_an_edit_is_mostly_where_it_differs():
     log_p_SV = model(record.ids_S[None], gate_BT=gate_BT)[0].log_softmax(-1)
     weights = torch.tensor([0.1, 0.1, 1.0, 1.0, 0.1, 0.1, 1.0])
     nats = -log_p_SV[7:-1].gather(1, record.ids_S[8:, None])[:, 0]
-    assert float(result.loss.detach()) == pytest.approx(float((weights * nats).sum() / 3.4), rel=1e-5)
+    expected = float((weights * nats).sum() / 3.4)
+    assert float(result.loss.detach()) == pytest.approx(expected, rel=1e-5)
     assert result.figures["rows"] == 7
 
 
