@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,13 +17,17 @@ from cyclopts import App, CycloptsError, Parameter
 
 from lsp_server import __version__
 from lsp_server.configuration import Configuration
-from lsp_server.settings import Problem, Settings
-from lsp_server.sources import Sources, load, load_with_origins
-
-EXIT_FAILED = 1
-"""The engine, or a check, failed."""
-EXIT_BAD_INPUT = 2
-"""The person asked for something that does not exist."""
+from lsp_server.options import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    NO_OPTIONS,
+    Options,
+    checked_settings,
+    fail,
+    fetch_weights,
+    warn,
+)
+from lsp_server.sources import load, load_with_origins
 
 app = App(
     name="seed-lsp",
@@ -33,43 +37,7 @@ app = App(
 )
 config_app = App(name="config", help="Look at the settings.")
 app.command(config_app)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Options:
-    """Settings that the command line can give; they win over every other source."""
-
-    model: Annotated[str | None, Parameter(help="known name, hub id, .gguf file or folder")] = None
-    adapter: Annotated[
-        str | None, Parameter(help="auto: the one that comes with the model; none; or a file")
-    ] = None
-    device: Annotated[str | None, Parameter(help="auto, cpu or cuda")] = None
-    dtype: Annotated[str | None, Parameter(help="auto, bfloat16, float16 or float32")] = None
-    kernels: Annotated[str | None, Parameter(help="auto, native or torch")] = None
-    threads: Annotated[str | None, Parameter(help="CPU threads of the engine")] = None
-    block_size: Annotated[str | None, Parameter(help="tokens denoised together")] = None
-    mode: Annotated[str | None, Parameter(help="fast, balanced, exact or ar")] = None
-    max_new_tokens: Annotated[str | None, Parameter(help="longest completion in tokens")] = None
-    max_lines: Annotated[str | None, Parameter(help="longest completion in lines")] = None
-    budget_ms: Annotated[str | None, Parameter(help="time limit of a completion")] = None
-    offline: Annotated[bool | None, Parameter(help="never use the network", negative="")] = None
-    log_level: Annotated[str | None, Parameter(help="debug, info, warning or error")] = None
-    log_file: Annotated[str | None, Parameter(help="file that receives the log")] = None
-    set: Annotated[tuple[str, ...], Parameter(help="KEY=VALUE of any other setting")] = ()
-    config: Annotated[Path | None, Parameter(help="read instead of the user's file")] = None
-
-    def sources(self, project_folder: Path | None = None) -> Sources:
-        """Where the settings of this run come from."""
-        given = {key: value for key, value in asdict(self).items() if value is not None}
-        config_file = given.pop("config", None)
-        for assignment in given.pop("set"):
-            key, _, value = assignment.partition("=")
-            given.setdefault(key, value)
-        return Sources(command_line=given, project_folder=project_folder, config_file=config_file)
-
-
-NO_OPTIONS = Options()
+app.command("lsp_server.bench.cli:app", name="bench")  # imported when it is asked for
 
 
 @app.default
@@ -98,17 +66,17 @@ def complete(
 
     try:
         place = headless.parse_location(location)
-        settings = _checked_settings(options, place.path.absolute().parent)
+        settings = checked_settings(options, place.path.absolute().parent)
         snapshot = headless.read_snapshot(place, settings.max_file_bytes)
-        _fetch_weights(settings)
+        fetch_weights(settings)
     except ValueError as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
+        return fail(str(error), EXIT_BAD_INPUT)
     view = terminal.CompletionView(snapshot, is_streaming=stream and not as_json)
     try:
         finished = headless.run_complete(snapshot, settings, view.show_status, view.show_block)
     except headless.EngineFailedError as error:
         view.close()
-        return _fail(str(error), EXIT_FAILED)
+        return fail(str(error), EXIT_FAILED)
     view.close()
     if as_json:
         print(json.dumps(terminal.describe(finished, settings)))  # noqa: T201
@@ -121,9 +89,9 @@ def complete(
 def fetch(*, options: Options = NO_OPTIONS) -> int:
     """Fetch the weights, with a progress bar; quick if they are already here."""
     try:
-        path = _fetch_weights(_checked_settings(options))
+        path = fetch_weights(checked_settings(options))
     except ValueError as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
+        return fail(str(error), EXIT_BAD_INPUT)
     sys.stdout.write(f"{path}\n")
     return 0
 
@@ -140,9 +108,9 @@ def doctor(
         from lsp_server import file_check
 
         try:
-            return file_check.main(file, _checked_settings(options, file.absolute().parent))
+            return file_check.main(file, checked_settings(options, file.absolute().parent))
         except ValueError as error:
-            return _fail(str(error), EXIT_BAD_INPUT)
+            return fail(str(error), EXIT_BAD_INPUT)
     from lsp_server.doctor import main as run_checks
 
     return run_checks(*load(options.sources(Path.cwd())))
@@ -159,15 +127,15 @@ def tune(
     from lsp_server import tune as tuning
 
     try:
-        settings = _checked_settings(options)
-        _fetch_weights(settings)
+        settings = checked_settings(options)
+        fetch_weights(settings)
     except ValueError as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
+        return fail(str(error), EXIT_BAD_INPUT)
     try:
         with terminal.progress_bar() as report:
             tuned = tuning.run_tune(settings, report)
     except headless.EngineFailedError as error:
-        return _fail(str(error), EXIT_FAILED)
+        return fail(str(error), EXIT_FAILED)
     if as_json:
         sys.stdout.write(json.dumps(tuning.describe_json(tuned)) + "\n")
     else:
@@ -189,11 +157,11 @@ def serve_http(
     from lsp_server import http_front
 
     try:
-        settings = _checked_settings(options)
-        _fetch_weights(settings)
+        settings = checked_settings(options)
+        fetch_weights(settings)
         return http_front.serve(settings, host, port, api_key)
     except ValueError as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
+        return fail(str(error), EXIT_BAD_INPUT)
 
 
 @app.command
@@ -218,14 +186,14 @@ def edit(
     try:
         wish = edit_command.parse_wish(instruction, action)
         targets = edit_command.find_targets(target)
-        settings = _checked_settings(options)
+        settings = checked_settings(options)
         limit = settings.max_file_bytes
         sources = [(it, edit_command.read_source(it.path, limit)) for it in targets]
-        _fetch_weights(settings)
+        fetch_weights(settings)
         with EditView(shows_diff=diff or not write) as view:
             edits = edit_command.run_edit(sources, wish, settings, view, is_written=write)
     except ValueError as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
+        return fail(str(error), EXIT_BAD_INPUT)
     view.show_summary(edits, is_written=write)
     return EXIT_FAILED if any(it.num_failed for it in edits) else 0
 
@@ -236,9 +204,9 @@ def demo(*, options: Options = NO_OPTIONS) -> int:
     from lsp_server.demo import main as run_demo
 
     try:
-        return run_demo(_checked_settings(options))
+        return run_demo(checked_settings(options))
     except ValueError as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
+        return fail(str(error), EXIT_BAD_INPUT)
 
 
 @app.command
@@ -256,7 +224,7 @@ def stats(
         if reset:
             CounterFile(path).reset()
     except OSError as error:
-        return _fail(f"{path} cannot be removed: {error.strerror}", EXIT_FAILED)
+        return fail(f"{path} cannot be removed: {error.strerror}", EXIT_FAILED)
     counts = CounterFile(path).read()
     if as_json:
         sys.stdout.write(json.dumps(statistics.describe(counts)) + "\n")
@@ -283,7 +251,7 @@ def show(
         sys.stdout.write(json.dumps(record, indent=2) + "\n")
     else:
         terminal.show_settings(settings, origins)
-        _warn(problems)
+        warn(problems)
     return 0
 
 
@@ -303,43 +271,6 @@ def reference() -> int:
 
     sys.stdout.write(reference_text())
     return 0
-
-
-def _checked_settings(options: Options, project_folder: Path | None = None) -> Settings:
-    """Settings for one command; what the person typed wrongly is refused, the rest is a warning.
-
-    Raises:
-        ValueError: for a bad value on the command line.
-    """
-    settings, problems = load(options.sources(project_folder or Path.cwd()))
-    for problem in problems:
-        if problem.source == "command line":
-            raise ValueError(problem.message)
-    _warn(problems)
-    return settings
-
-
-def _fetch_weights(settings: Settings) -> Path:
-    """The weights, fetched before an engine needs them: a terminal can show how far that is.
-
-    Raises:
-        ValueError: if they cannot be had.
-    """
-    from lsp_server import terminal
-    from model import hub
-
-    with terminal.progress_bar() as report:
-        return hub.resolve(settings.model, offline=settings.offline, report=report)
-
-
-def _warn(problems: list[Problem]) -> None:
-    for problem in problems:
-        sys.stderr.write(f"warning: {problem}\n")
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {message}\n")
-    return code
 
 
 @contextmanager
@@ -363,7 +294,7 @@ def main(arguments: list[str] | None = None) -> None:
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except CycloptsError as error:
-        _fail(f"{error} (see seed-lsp --help)", EXIT_BAD_INPUT)
+        fail(f"{error} (see seed-lsp --help)", EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         result = 130
     except BrokenPipeError:  # e.g. `seed-lsp config show | head -1`

@@ -1,0 +1,183 @@
+"""The commands `seed-lsp bench …`: read arguments, have something measured, show or print it.
+
+Tables and the one object of `--json` go to standard output, progress to stderr. Knows neither
+frames nor LSP.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from lsp_server import terminal
+from lsp_server.bench import decode as decoding
+from lsp_server.bench import prefill as prefilling
+from lsp_server.bench.engines import Contenders, RivalName, open_contenders, rival_command
+from lsp_server.bench.figures import busy_warning, describe_machine, machine_line
+from lsp_server.bench.line import Report
+from lsp_server.bench.prompts import check_sizes
+from lsp_server.headless import EngineFailedError
+from lsp_server.options import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    NO_OPTIONS,
+    Options,
+    checked_settings,
+    fail,
+    fetch_weights,
+)
+from lsp_server.settings import Settings
+from model.format.tokenizer import Tokenizer
+from model.format.vocabulary import read_vocabulary
+
+app = App(name="bench", help="Measure how fast it is on this machine, and against llama.cpp.")
+
+AsJson = Annotated[bool, Parameter(name="json", help="print one object", negative="")]
+Sizes = Annotated[list[int] | None, Parameter(consume_multiple=True, help="tokens of context")]
+Measured = dict[str, Any]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RivalOptions:
+    """Who else is measured."""
+
+    rival: Annotated[RivalName | None, Parameter(help="measured in turns with ours")] = None
+    rival_model: Annotated[
+        Path | None, Parameter(help="GGUF file of the rival; without it the one that we use")
+    ] = None
+
+    def command(self, settings: Settings, weights: Path) -> list[str] | None:
+        """What starts it; None if nobody else is measured.
+
+        Raises:
+            ValueError: if it cannot be started.
+        """
+        if self.rival is None:
+            return None
+        return rival_command(settings, weights, self.rival_model)
+
+
+NO_RIVAL = RivalOptions()
+
+
+@app.command
+def decode(
+    *,
+    options: Options = NO_OPTIONS,
+    context: Sizes = None,
+    limit: Annotated[int, Parameter(help="holes of the sample")] = 12,
+    tokens: Annotated[int, Parameter(help="longest answer")] = 64,
+    rival: RivalOptions = NO_RIVAL,
+    as_json: AsJson = False,
+) -> int:
+    """Tokens a second by mode, behind a prompt and with it."""
+    sizes = context or [256, 1024]
+
+    async def measure(contenders: Contenders, tokenizer: Tokenizer, report: Report) -> Measured:
+        contexts = await decoding.measure(
+            contenders,
+            tokenizer,
+            report,
+            sizes=sizes,
+            num_holes=limit,
+            max_new_tokens=tokens,
+        )
+        return {"contexts": contexts}
+
+    def show(record: Measured, console: Console) -> None:
+        decoding.show(record["contexts"], console)
+
+    bench = Bench("decode", measure, show, sizes, {"limit": limit, "tokens": tokens})
+    return _run(bench, options, rival, as_json)
+
+
+@app.command
+def prefill(
+    *,
+    options: Options = NO_OPTIONS,
+    context: Sizes = None,
+    limit: Annotated[int, Parameter(help="prompts of each size")] = 5,
+    rival: RivalOptions = NO_RIVAL,
+    as_json: AsJson = False,
+) -> int:
+    """Time to read prompts of which nothing is cached, and memory."""
+    sizes = context or [128, 512, 1024, 2048]
+
+    async def measure(contenders: Contenders, tokenizer: Tokenizer, report: Report) -> Measured:
+        return await prefilling.measure(
+            contenders, tokenizer, report, sizes=sizes, num_prompts=limit
+        )
+
+    bench = Bench("prefill", measure, prefilling.show, sizes, {"limit": limit})
+    return _run(bench, options, rival, as_json)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is special about a bench of engine processes."""
+
+    name: str
+    measure: Callable[[Contenders, Tokenizer, Report], Awaitable[Measured]]
+    show: Callable[[Measured, Console], None]
+    sizes: Sequence[int]
+    """Tokens of context."""
+    counts: dict[str, int]
+    """By the name of their flag."""
+
+
+def _run(bench: Bench, options: Options, rival: RivalOptions, as_json: bool) -> int:
+    """One bench from its arguments to what is printed; the exit code."""
+    try:
+        check_sizes(bench.sizes)
+        check_counts(bench.counts)
+        settings = checked_settings(options)
+        weights = fetch_weights(settings)
+        rival_process = rival.command(settings, weights)
+        tokenizer = Tokenizer(read_vocabulary(weights))
+    except ValueError as error:
+        return fail(str(error), EXIT_BAD_INPUT)
+
+    async def run(report: Report) -> Measured:
+        async with open_contenders(settings, report, rival_process) as contenders:
+            record = {"bench": bench.name, "machine": describe_machine(), **contenders.describe()}
+            return {**record, **await bench.measure(contenders, tokenizer, report)}
+
+    try:
+        with terminal.progress_bar() as report:
+            record = asyncio.run(run(report))
+    except EngineFailedError as error:
+        return fail(str(error), EXIT_FAILED)
+    _print(record, bench.show, as_json)
+    return 0
+
+
+def check_counts(counts: dict[str, int]) -> None:
+    """Refuse numbers of which nothing can be measured.
+
+    Raises:
+        ValueError: if one is not positive.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"--{name} {count} is nothing to measure")
+
+
+def _print(record: Measured, show: Callable[[Measured, Console], None], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(record) + "\n")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(machine_line(record["machine"], record["engine"]), markup=False)
+    if record.get("rival"):
+        console.print(f"{record['rival']['model']}: {record['rival']['build']}", markup=False)
+    show(record, console)
+    warning = busy_warning(record["machine"])
+    if warning is not None:
+        console.print(warning)
