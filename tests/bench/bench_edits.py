@@ -85,7 +85,7 @@ def measure_small(cases: Sequence[Case], threads: int | None) -> dict[str, Any]:
     """Tokens a second, `exact` over `ar`, on edits that change little."""
     model = hub.resolve(hub.DEFAULT_MODEL)
     adapter = choose_adapter("auto", hub.DEFAULT_MODEL)
-    engine = open_measured(EngineSpec("ours", model, adapter, threads=threads))
+    engine = open_measured(EngineSpec("ours", model, adapter, threads=threads, must_change=False))
     tokenizer = Tokenizer(read_vocabulary(model))
     rows: list[dict[str, Any]] = []
     for index, case in enumerate(cases):

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench.traces import Trace, find_traces, read_trace
+from lsp_server.bench.traces import Trace, find_traces, read_trace
 from tests.e2e.buffer import Buffer
 from tests.e2e.client import Client
 from tests.e2e.files import FILES, everywhere

@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from lsp_server.bench.traces import Edit
+
 
 @dataclass(frozen=True)
 class Write:
@@ -38,16 +40,6 @@ class Replace:
 
     old: str
     new: str
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One recorded change: patches of offset, number of deleted characters and inserted text, each
-    in the coordinates that the one before it left."""
-
-    patches: tuple[tuple[int, int, str], ...]
-    pause_s: float = 0.0
-    """How long the person had waited, beyond the time that a key takes."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,11 @@ def test_edits_tell_what_was_generated_again(run, tmp_path):
     assert score.kept >= 1, "both end with a line break"
     assert line["regenerated"] == score.unforeseen / score.kept
     assert line["rivals"][0]["regenerated"] == 1.0
+    _, [greedy] = run("editeval", "--mode", "exact", "--no-must-change", "--json")
+    assert greedy["run"] != line["run"]
+    for stored, must_change in ((line, True), (greedy, False)):
+        header = read_run(Path(stored["run"])).header
+        assert header.contenders[0].settings["must_change"] is must_change
 
 
 def test_absent_sets_are_named_and_skipped(run):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsp_server.bench.traces import Trace, find_traces, read_trace
 from lsp_server.documents import Change, Document, Position
-from tests.bench.traces import Trace, find_traces, read_trace
 from tests.e2e.buffer import Buffer, Encoding
 from tests.e2e.gestures import Edit
 from tests.e2e.keys import key_of, progress

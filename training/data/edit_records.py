@@ -2,8 +2,9 @@
 
 The prompt is `model.format.prompt.render_chat`, the question that of `rewriting.edit_question`:
 context first, then the old code, the words behind it, as an editor asks first; one in
-`_WISH_FIRST_SHARE` has the words in front, as it asks again. The answer is the new code and the fence that ends it, at which
-evaluation stops. A record says where its old code lies: a canvas can begin as a copy of it.
+`_WISH_FIRST_SHARE` has the words in front, as it asks again. The answer is the new code and the
+fence that ends it, at which evaluation stops. A record says where its old code lies: a canvas can
+begin as a copy of it.
 """
 
 import random

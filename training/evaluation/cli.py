@@ -56,6 +56,7 @@ def evaluate_command(
     threads: PositiveInt | None = None,
     block_size: PositiveInt | None = None,
     lookup: bool = True,
+    must_change: bool = True,
     workers: PositiveInt | None = None,
     out: Path = Path("runs"),
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -82,6 +83,8 @@ def evaluate_command(
         threads: CPU threads of an engine.
         block_size: tokens denoised together; by default what the adapter was trained for.
         lookup: whether drafts may be copied from the context, or all come from the adapter.
+        must_change: whether ours refuses to give back the code that it was to edit, as it does for
+            editors; without, its answer is the greedy one.
         workers: test programs side by side.
         out: folder of the stored runs.
         json: print the JSON line only.
@@ -100,6 +103,7 @@ def evaluate_command(
             threads=threads,
             block_size=block_size,
             has_lookup=lookup,
+            must_change=must_change,
         )
         for name in dict.fromkeys(engine or ("ours",))
     ]

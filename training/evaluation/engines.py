@@ -3,7 +3,7 @@
 Each answers one request at a time and forgets it: nothing is cached between two. Knows no tasks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -30,6 +30,8 @@ class EngineSpec:
     block_size: int | None = None
     num_positions: int = 4096
     has_lookup: bool = True
+    must_change: bool = True
+    """Whether an edit that is the old code is refused (ours)."""
     kernels: str = "auto"
 
 
@@ -88,6 +90,7 @@ class OwnEngine:
             has_lookup=spec.has_lookup,
             kernels=choose_kernels(spec.kernels, device, spec.dtype),
         )
+        self._must_change = spec.must_change
         model = self._engine.runner.model
         is_native = isinstance(model, NativeModel)
         self.settings: dict[str, Any] = {
@@ -102,12 +105,14 @@ class OwnEngine:
             "lookup": self._engine.settings.has_lookup,
             "policy": repr(self._engine.settings.policy),
             "delta": self._engine.settings.delta,
+            "must_change": spec.must_change,
         }
 
     def complete(self, request: Complete) -> Finished:
         """See `MeasuredEngine`."""
         self._engine.cache.clear()
-        self._engine.submit(request)
+        must_change = self._must_change and bool(request.old_code)
+        self._engine.submit(replace(request, must_change=must_change))
         while self._engine.has_work:
             for event in self._engine.step():
                 if isinstance(event, Failed):
