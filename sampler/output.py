@@ -9,6 +9,7 @@ nothing is shown before it differs.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from model.format.lexer import LINE_BREAK
 from model.format.plan import HolePlan
@@ -161,7 +162,9 @@ class Output:
         """Stop with `text`, or with as much of it as is sound, or ask for a second attempt."""
         text = restyle(text, self._plan)
         if self._refusal is not None and stop in ("line", "end_of_hole"):
-            place = self._refusal.place_to_leave(text, self._probabilities)
+            starts = [0, *self._ends]
+            pieces = [self._generated[a:b] for a, b in pairwise(starts)]
+            place = self._refusal.place_to_leave(text, pieces, self._probabilities)
             if place is not None:
                 self._take_back(Retry(place, self.tokens[place]))
                 return ""

@@ -22,15 +22,27 @@ class Refusal:
         """Whether a text that begins like this could still turn out to be the refused one."""
         return self._refused.startswith(_without_blanks(text))
 
-    def place_to_leave(self, text: str, probabilities: Sequence[float]) -> int | None:
+    def place_to_leave(
+        self, text: str, pieces: Sequence[str], probabilities: Sequence[float]
+    ) -> int | None:
         """The token to replace, if a finished text is the refused one; None: it stays.
+
+        Not the first token nor blanks and line breaks, in whose place something is put in front of
+        the code, behind it or between its lines: imports, tests, comments.
 
         Args:
             text: all of it.
-            probabilities: of its tokens, each as it was chosen.
+            pieces: what each of its tokens spells.
+            probabilities: of each token, as it was chosen.
         """
-        places = [index for index in range(len(probabilities)) if index not in self._tried]
-        if _without_blanks(text) != self._refused or not places or len(self._tried) >= MAX_PLACES:
+        if _without_blanks(text) != self._refused or len(self._tried) >= MAX_PLACES:
+            return None
+        places = [
+            index
+            for index, piece in enumerate(pieces)
+            if index > 0 and piece.strip() and index not in self._tried
+        ]
+        if not places:
             return None
         place = min(places, key=lambda index: probabilities[index])
         self._tried.add(place)
