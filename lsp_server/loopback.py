@@ -1,6 +1,7 @@
 """A real LSP client of this server, as a subprocess over stdio: what an editor sees, in Python.
 
-For `demo` and `doctor`. Knows only the protocol: nothing is shared with the server but the wire.
+For `demo`, `doctor` and `bench`. Knows only the protocol: nothing is shared with the server but the
+wire.
 """
 
 import asyncio
@@ -108,7 +109,7 @@ class Loopback(LanguageClient):
         items = reply.items if isinstance(reply, types.InlineCompletionList) else reply or []
         if not items:
             return
-        yield Growth(_inserted(items[0]), 1000 * (time.perf_counter() - start))
+        yield Growth(inserted_text(items[0]), 1000 * (time.perf_counter() - start))
         while True:
             try:
                 update = await asyncio.wait_for(self.updates.get(), _MOST_SILENCE_S)
@@ -145,7 +146,7 @@ class Loopback(LanguageClient):
         return 1000 * (time.perf_counter() - start)
 
 
-def _inserted(item: types.InlineCompletionItem) -> str:
+def inserted_text(item: types.InlineCompletionItem) -> str:
     """The text at the cursor: an item of several lines repeats the rest of the line it replaces."""
     assert item.range is not None, "the server always sends a range"
     num_repeated = item.range.end.character - item.range.start.character

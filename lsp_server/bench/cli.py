@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +16,17 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from lsp_server import terminal
+from lsp_server.bench import cancel as cancelling
 from lsp_server.bench import decode as decoding
+from lsp_server.bench import keystroke as typing
 from lsp_server.bench import prefill as prefilling
 from lsp_server.bench.engines import Contenders, RivalName, open_contenders, rival_command
 from lsp_server.bench.figures import busy_warning, describe_machine, machine_line
 from lsp_server.bench.line import Report
 from lsp_server.bench.prompts import check_sizes
+from lsp_server.bench.traces import own_trace, read_trace
 from lsp_server.headless import EngineFailedError
+from lsp_server.loopback import LoopbackError
 from lsp_server.options import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
@@ -119,6 +123,54 @@ def prefill(
     return _run(bench, options, rival, as_json)
 
 
+@app.command
+def keystroke(
+    *,
+    options: Options = NO_OPTIONS,
+    trace: Annotated[
+        Path | None, Parameter(help="typing trace, .json or .json.gz; without it a short one")
+    ] = None,
+    first: Annotated[int, Parameter(help="changes of the trace that are left out")] = 0,
+    limit: Annotated[int, Parameter(help="changes that are typed")] = 300,
+    speed: Annotated[float, Parameter(help="1 is a person's")] = 1.0,
+    wait: Annotated[bool, Parameter(help="for every answer to be whole", negative="")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Type in the real server as in VS Code: time to gray text, context computed for a key."""
+    try:
+        check_counts({"limit": limit, "first": first + 1})
+        if speed <= 0:
+            raise ValueError(f"--speed {speed:g} would take for ever")
+        typed = (read_trace(trace) if trace else own_trace()).part(first, limit)
+        if not typed.edits:
+            raise ValueError(f"the trace has no change behind the first {first:,}")
+    except ValueError as error:
+        return fail(str(error), EXIT_BAD_INPUT)
+
+    async def measure(contenders: Contenders, _: Tokenizer, report: Report) -> Measured:
+        settings = contenders.settings
+        return await typing.measure(settings, typed, report, speed=speed, waits=wait)
+
+    bench = Bench("keystroke", measure, typing.show, is_shared=True)
+    return _run(bench, options, NO_RIVAL, as_json)
+
+
+@app.command
+def cancel(
+    *,
+    options: Options = NO_OPTIONS,
+    limit: Annotated[int, Parameter(help="answers that are cancelled")] = 200,
+    as_json: AsJson = False,
+) -> int:
+    """Time from a cancel until the engine is idle."""
+
+    async def measure(contenders: Contenders, tokenizer: Tokenizer, report: Report) -> Measured:
+        return await cancelling.measure(contenders, tokenizer, report, num_cancels=limit)
+
+    bench = Bench("cancel", measure, cancelling.show, counts={"limit": limit})
+    return _run(bench, options, NO_RIVAL, as_json)
+
+
 @dataclass(frozen=True)
 class Bench:
     """What is special about a bench of engine processes."""
@@ -126,10 +178,12 @@ class Bench:
     name: str
     measure: Callable[[Contenders, Tokenizer, Report], Awaitable[Measured]]
     show: Callable[[Measured, Console], None]
-    sizes: Sequence[int]
+    sizes: Sequence[int] = ()
     """Tokens of context."""
-    counts: dict[str, int]
+    counts: dict[str, int] = field(default_factory=dict)
     """By the name of their flag."""
+    is_shared: bool = False
+    """Whether it measures the engine that editors use."""
 
 
 def _run(bench: Bench, options: Options, rival: RivalOptions, as_json: bool) -> int:
@@ -145,14 +199,15 @@ def _run(bench: Bench, options: Options, rival: RivalOptions, as_json: bool) -> 
         return fail(str(error), EXIT_BAD_INPUT)
 
     async def run(report: Report) -> Measured:
-        async with open_contenders(settings, report, rival_process) as contenders:
+        ours = open_contenders(settings, report, rival_process, is_shared=bench.is_shared)
+        async with ours as contenders:
             record = {"bench": bench.name, "machine": describe_machine(), **contenders.describe()}
             return {**record, **await bench.measure(contenders, tokenizer, report)}
 
     try:
         with terminal.progress_bar() as report:
             record = asyncio.run(run(report))
-    except EngineFailedError as error:
+    except (EngineFailedError, LoopbackError) as error:
         return fail(str(error), EXIT_FAILED)
     _print(record, bench.show, as_json)
     return 0

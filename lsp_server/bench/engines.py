@@ -87,15 +87,29 @@ def rival_command(settings: Settings, weights: Path, rival_model: Path | None) -
 
 @asynccontextmanager
 async def open_contenders(
-    settings: Settings, report: Report, rival: Sequence[str] | None = None
+    settings: Settings,
+    report: Report,
+    rival: Sequence[str] | None = None,
+    *,
+    is_shared: bool = False,
 ) -> AsyncIterator[Contenders]:
     """Start our engine and, with a command for it, the rival; both end with the context.
+
+    Args:
+        settings: of our engine.
+        report: is told what is going on.
+        rival: what starts it.
+        is_shared: whether ours is the one that editors use, which stays.
 
     Raises:
         EngineFailedError: if one cannot serve.
     """
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(open_line(engine_command(settings), report))
+        command = engine_command(settings)
+        if is_shared:
+            command = [*ENGINE_COMMAND, *engine_arguments(settings)]
+        line = open_line(command, report, is_shared=is_shared)
+        ours = await stack.enter_async_context(line)
         tuned = Tuned("off")
         if settings.tune == "auto":
             tuned = await ask_profile(ours, report)

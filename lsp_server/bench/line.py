@@ -1,7 +1,7 @@
-"""A connection to an engine process of the bench's own: frames out, frames in, with their times.
+"""A connection of the bench's own to an engine process: frames out, frames in, with their times.
 
-The process is no editor's: it is started for the bench and ended behind it. Knows neither what is
-asked nor what is measured.
+Mostly the process is no editor's: it is started for the bench and ended behind it. Knows neither
+what is asked nor what is measured.
 """
 
 import asyncio
@@ -125,23 +125,26 @@ class Line:
                 )
             )
 
-    async def leave(self) -> None:
-        """End the process."""
-        pid = peer_pid(self._writer)
-        with contextlib.suppress(OSError, TimeoutError):
-            self.send(Shutdown())
-            async with asyncio.timeout(LEAVE_S):
-                while await self._reader.read(1 << 16):
-                    pass
-            pid = None
+    async def leave(self, *, ends_process: bool = True) -> None:
+        """Hang up, behind the process if it is to end."""
+        pid = peer_pid(self._writer) if ends_process else None
+        if ends_process:
+            with contextlib.suppress(OSError, TimeoutError):
+                self.send(Shutdown())
+                async with asyncio.timeout(LEAVE_S):
+                    while await self._reader.read(1 << 16):
+                        pass
+                pid = None
         if pid is not None:
             kill(pid)
         self._writer.close()
 
 
 @asynccontextmanager
-async def open_line(command: Sequence[str], report: Report) -> AsyncIterator[Line]:
-    """Start a process that speaks the engine's frames; it is ended in the end.
+async def open_line(
+    command: Sequence[str], report: Report, *, is_shared: bool = False
+) -> AsyncIterator[Line]:
+    """Start a process that speaks the engine's frames; it is ended in the end unless it is shared.
 
     Raises:
         EngineFailedError: if it cannot serve.
@@ -156,5 +159,5 @@ async def open_line(command: Sequence[str], report: Report) -> AsyncIterator[Lin
         await line.greet(report)
         yield line
     finally:
-        await line.leave()
+        await line.leave(ends_process=not is_shared)
         process.describe_end(command)  # it is no zombie while we go on

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines import StubPlace
+from tests.engines import StubPlace, has_ended
 from tests.tiny_model import write_tiny_model
 
 
@@ -40,6 +41,12 @@ class Place:
 
     def processes(self) -> list[int]:
         return self._stubs.processes("sampler.")
+
+    def end_engines(self) -> None:
+        """Of editors: they outlive a bench, as they outlive an editor."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGTERM)
+            assert has_ended(pid)
 
     def close(self) -> None:
         left = self.processes()
@@ -89,6 +96,31 @@ def test_prefill_reads_fresh_prompts(place: Place) -> None:
     assert "MiB resident" in shown.stdout or sys.platform != "linux"
 
 
+def test_cancel_leaves_the_engine_idle(place: Place) -> None:
+    done = place.run("cancel", "--model", str(place.model), "--limit", "12", "--json")
+    record = json_of(done)
+    writing, reading = record["while_writing"], record["while_reading_context"]
+    assert writing["n"] + reading["n"] > 0  # type: ignore[index]
+    for figures in (writing, reading):
+        assert figures["forwards_begun_after"] == 0  # type: ignore[index]
+    assert record["forward"]["p50_ms"] > 0  # type: ignore[index]
+    shown = place.run("cancel", "--model", str(place.model), "--limit", "4")
+    assert "a forward that writes takes" in shown.stdout, shown.stderr
+
+
+def test_keystroke_types_in_the_real_server(place: Place) -> None:
+    trace = place.folder / "hello.json"
+    keys = [{"time": f"2020-01-01T00:00:0{at}Z", "patches": [[at, 0, "x"]]} for at in range(5)]
+    trace.write_text(json.dumps({"startContent": "\n", "txns": keys}))
+    arguments = ("keystroke", "--model", str(place.model), "--trace", str(trace))
+    record = json_of(place.run(*arguments, "--limit", "4", "--wait", "--speed", "3", "--json"))
+    assert record["keystrokes"] == record["asked"] == 4
+    assert record["trace"]["name"] == "hello"  # type: ignore[index]
+    shown = place.run(*arguments, "--first", "3", "--speed", "3")
+    assert "hello: 2 keystrokes" in shown.stdout, shown.stderr
+    place.end_engines()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected_words"),
     [
@@ -98,6 +130,10 @@ def test_prefill_reads_fresh_prompts(place: Place) -> None:
         (["prefill", "--mode", "exat"], "did you mean 'exact'"),
         (["prefill", "--rival", "gpt"], "gpt"),
         (["prefill", "--rival", "llama.cpp"], "llama"),
+        (["cancel", "--limit", "-1"], "--limit -1 is nothing to measure"),
+        (["keystroke", "--speed", "0"], "--speed 0 would take for ever"),
+        (["keystroke", "--trace", "nope.json"], "nope.json cannot be read"),
+        (["keystroke", "--first", "100000"], "no change behind the first 100,000"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: list[str], expected_words: str, place: Place) -> None:
