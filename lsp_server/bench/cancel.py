@@ -113,6 +113,7 @@ async def measure(
         "mode": settings.mode,
         "context_tokens": CONTEXT_TOKENS,
         "forward": spread([whole.forward_ms for whole in wholes], "ms"),
+        "all_context": spread([whole.prefill_ms for whole in wholes], "ms"),
         "while_writing": summarize(found[False]),
         "while_reading_context": summarize(found[True]),
         "answered_before_the_cancel": num_missed,
@@ -214,18 +215,19 @@ def summarize(cancels: Sequence[Cancelled]) -> dict[str, Any]:
 def show(record: dict[str, Any], console: Console) -> None:
     """A table, and a forward to compare it with."""
     table = Table(box=None, pad_edge=False)
-    for column in ("cancelled", "n", "idle after p50", "p95", "p99", "most", "begun after"):
-        table.add_column(column, justify="left" if column == "cancelled" else "right")
+    for column in ("cancelled while", "n", "idle after p50", "p95", "p99", "most", "begun after"):
+        table.add_column(column, justify="left" if column == "cancelled while" else "right")
     for name in ("while_writing", "while_reading_context"):
         one = record[name]
         if one["n"]:
             cells = (f"{one[f'{share}_ms']:.1f} ms" for share in ("p50", "p95", "p99", "most"))
-            words = name.replace("_", " ")
+            words = name.removeprefix("while_").replace("_", " ")
             table.add_row(words, str(one["n"]), *cells, str(one["forwards_begun_after"]))
     console.print()
     console.print(table)
-    forward = record["forward"]
+    forward, context = record["forward"], record["all_context"]
     console.print(
         f"a forward that writes takes {forward['p50_ms']:.1f} ms on average (at most "
-        f"{forward['most_ms']:.1f} for one of {forward['n']} answers), mode {record['mode']}"
+        f"{forward['most_ms']:.1f} in one of {forward['n']} answers), mode {record['mode']}; "
+        f"all {record['context_tokens']} tokens of context are read in {context['p50_ms']:.0f} ms"
     )

@@ -198,10 +198,12 @@ def _run(bench: Bench, options: Options, rival: RivalOptions, as_json: bool) -> 
     except ValueError as error:
         return fail(str(error), EXIT_BAD_INPUT)
 
+    machine = describe_machine()  # before our own processes make it busy
+
     async def run(report: Report) -> Measured:
         ours = open_contenders(settings, report, rival_process, is_shared=bench.is_shared)
         async with ours as contenders:
-            record = {"bench": bench.name, "machine": describe_machine(), **contenders.describe()}
+            record = {"bench": bench.name, "machine": machine, **contenders.describe()}
             return {**record, **await bench.measure(contenders, tokenizer, report)}
 
     try:

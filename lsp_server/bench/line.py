@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from lsp_server.engine_place import EngineError, log_path
 from lsp_server.engine_process import EngineProcess, kill, peer_pid
@@ -46,10 +47,13 @@ PLAN = HolePlan("python", "block", 12, "", "", "", "")
 class Line:
     """Frames to and from one process. Times are of `time.perf_counter`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, log: Path
+    ) -> None:
+        """Take over a connection to the process that writes this log."""
         self.ready = Ready("", "", has_adapter=False, pid=0)
         """What the process said of itself."""
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._log = reader, writer, log
         self._decoder = FrameDecoder()
         self._events: list[Event] = []
         self._received_at = 0.0
@@ -74,7 +78,7 @@ class Line:
             except (OSError, FrameError) as error:
                 raise EngineFailedError(f"The engine cannot be reached: {error}.") from error
             if not data:
-                raise EngineFailedError("The engine stopped unexpectedly.")
+                raise EngineFailedError(f"The engine stopped unexpectedly, its log is {self._log}.")
         event = self._events.pop(0)
         if isinstance(event, Failed):
             raise EngineFailedError(event.message)
@@ -149,12 +153,12 @@ async def open_line(
     Raises:
         EngineFailedError: if it cannot serve.
     """
-    process = EngineProcess()
+    process, log = EngineProcess(), log_path(command)
     try:
-        line = Line(*await process.connect(command))
+        line = Line(*await process.connect(command), log)
     except (OSError, EngineError) as error:
-        where = f"its log is {log_path(command)}"
-        raise EngineFailedError(f"The engine cannot be reached: {error}; {where}.") from error
+        message = f"The engine cannot be reached: {error}; its log is {log}."
+        raise EngineFailedError(message) from error
     try:
         await line.greet(report)
         yield line

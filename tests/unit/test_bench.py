@@ -1,11 +1,13 @@
 """What benches ask, how they count, and what they refuse; no engine runs here."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from lsp_server import cli
 from lsp_server.bench import decode, prefill
 from lsp_server.bench.cli import check_counts
 from lsp_server.bench.decode import Run
@@ -20,6 +22,22 @@ from tests.tiny import tiny_vocabulary
 
 VOCABULARY = tiny_vocabulary()
 TOKENIZER = Tokenizer(VOCABULARY)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands_of_the_page() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/bench.md").read_text(), re.M | re.S)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", commands_of_the_page())
+def test_the_commands_of_the_page_exist(line: str) -> None:
+    program, *arguments = line.split()
+    assert program == ".venv/bin/seed-lsp"
+    _, _, unused = cli.app.parse_args(arguments, exit_on_error=False, print_error=False)
+    assert not unused
 
 
 def run(tokens: int = 11, forwards: int = 10, total_ms: float = 300.0, text: str = "a") -> Run:
