@@ -43,7 +43,9 @@ from model.format.vocabulary import read_vocabulary
 app = App(name="bench", help="Measure how fast it is on this machine, and against llama.cpp.")
 
 AsJson = Annotated[bool, Parameter(name="json", help="print one object", negative="")]
-Sizes = Annotated[list[int] | None, Parameter(consume_multiple=True, help="tokens of context")]
+Sizes = Annotated[
+    list[int] | None, Parameter(consume_multiple=True, help="tokens of context", negative="")
+]
 Measured = dict[str, Any]
 
 

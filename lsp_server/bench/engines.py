@@ -82,7 +82,7 @@ def rival_command(settings: Settings, weights: Path, rival_model: Path | None) -
     command = [*RIVAL_COMMAND, "--model", str(path.absolute())]
     if settings.threads is not None:
         command += ["--threads", str(settings.threads)]
-    return command + (["--device", "cuda"] if settings.device == "cuda" else [])
+    return command
 
 
 @asynccontextmanager
@@ -98,7 +98,7 @@ async def open_contenders(
     Args:
         settings: of our engine.
         report: is told what is going on.
-        rival: what starts it.
+        rival: what starts it; it computes where we do.
         is_shared: whether ours is the one that editors use, which stays.
 
     Raises:
@@ -115,7 +115,9 @@ async def open_contenders(
             tuned = await ask_profile(ours, report)
         opened = None
         if rival is not None:
-            opened = await stack.enter_async_context(open_line(rival, report))
+            device = "cuda" if ours.ready.device.startswith("cuda") else "cpu"
+            line = open_line([*rival, "--device", device], report)
+            opened = await stack.enter_async_context(line)
         yield Contenders(ours, tuned, opened, settings)
 
 

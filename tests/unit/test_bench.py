@@ -179,7 +179,6 @@ def test_a_rival_reads_gguf_files(tmp_path: Path) -> None:
     settings = Settings()
     command = rival_command(dataclasses.replace(settings, threads=3), other, good)
     assert command[-4:] == ["--model", str(good), "--threads", "3"]
-    assert "cuda" in rival_command(dataclasses.replace(settings, device="cuda"), good, None)
     for path, words in ((tmp_path, "is a folder"), (other, "is none"), (tmp_path / "c", "No such")):
         with pytest.raises(ValueError, match=words):
             rival_command(settings, path, None)
