@@ -7,19 +7,21 @@ import importlib.util
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lsp_server.bench.line import Line, Report, open_line
 from lsp_server.engine_client import ENGINE_COMMAND
-from lsp_server.settings import Settings, engine_arguments
+from lsp_server.settings import ENGINE_KEYS, Settings, engine_arguments
 from lsp_server.tune import MEASURING
 from model.weight_file import Progress
 from sampler.machine import load_per_cpu
 from sampler.messages import Tune, Tuned, Tuning
 from sampler.profile import BUSY_LOAD
 
+SETTINGS = (*sorted(ENGINE_KEYS), "layout", "mode")
+"""That decide a figure."""
 RivalName = Literal["llama.cpp"]
 RIVAL_COMMAND = (sys.executable, "-I", "-m", "sampler.rival")
 IDLE_EXIT_S = 20
@@ -46,7 +48,8 @@ class Contenders:
                 "has_adapter": ready.has_adapter,
                 "threads": self.settings.threads if profile is None else profile.threads,
                 "is_tuned": profile is not None,
-                "layout": self.settings.layout,
+                "tuned_choice": self.tuned.choice and asdict(self.tuned.choice),
+                "settings": {key: getattr(self.settings, key) for key in SETTINGS},
             },
             "rival": self.rival
             and {"model": self.rival.ready.model, "build": self.rival.ready.kernels},
