@@ -26,7 +26,7 @@ from training.data.shards import (
     file_key,
     write_shards,
 )
-from training.recipes import RECIPES, RecipeError, adapt, edit, fim, onpolicy, order
+from training.recipes import RECIPES, RecipeError, adapt, edit, fim, instruct, onpolicy, order
 from training.source import ShardSource, long_holes, short_edits
 from training.stages.edit import PairRecord
 from training.stages.reward import CodeRecord
@@ -160,7 +160,7 @@ def test_edits_follow_pairs_of_records_in_stage_fim(model, shards, tmp_path):
         edits.append((EditRecord(tokens, len(question) + 1, "name", 0, len(question)), length))
     edits.append((EditRecord(tokens[:9], 5, "release", 0, 3), 7))
     write_shards(tmp_path, [Pack.of_edits(edits)], {}, files=EDITS)
-    recipe = replace(fim(), num_edits=3, max_edit_tokens=30)
+    recipe = replace(instruct(), num_edits=3, max_edit_tokens=30)
     short = short_edits(recipe, EditShards(tmp_path))
     assert short is not None
     assert len(short) == 3

@@ -42,7 +42,7 @@ def test_the_loss_of_an_edit_is_mostly_where_it_differs():
     log_p_SV = model(record.ids_S[None], gate_BT=gate_BT)[0].log_softmax(-1)
     weights = torch.tensor([0.1, 0.1, 1.0, 1.0, 0.1, 0.1, 1.0])
     nats = -log_p_SV[7:-1].gather(1, record.ids_S[8:, None])[:, 0]
-    expected = float((weights * nats).sum() / 3.4)
+    expected = float((weights * nats).sum().detach() / 3.4)
     assert float(result.loss.detach()) == pytest.approx(expected, rel=1e-5)
     assert result.figures["rows"] == 7
 
