@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -75,12 +76,19 @@ class StubPlace:
 
     def close(self) -> None:
         """End the stubs, check that they are gone, remove the folder."""
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        still_there = [pid for pid in self.pids() if not has_ended(pid)]
-        shutil.rmtree(self.folder)
-        assert not still_there, f"stub engines {still_there} do not end"
+        while True:
+            for pid in self.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            still_there = [pid for pid in self.pids() if not has_ended(pid)]
+            assert not still_there, f"stub engines {still_there} do not end"
+            try:
+                shutil.rmtree(self.folder)
+                return
+            except OSError as error:
+                # A stub was still starting, unknown to us, and has written into the folder.
+                if error.errno != errno.ENOTEMPTY:
+                    raise
 
 
 async def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
