@@ -112,10 +112,7 @@ def train_command(
                 "--records-per-step."
             )
         shards, held_out = Shards(data).split(HELD_OUT_SHARE)
-        edits: EditShards | None = None
-        unseen_edits: EditShards | None = None
-        if (data / EDITS.facts).is_file():
-            edits, unseen_edits = EditShards(data).split(HELD_OUT_SHARE)
+        edits, unseen_edits = _edits(chosen, data)
         long: Shards | None = None
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
             long = long_holes(chosen, shards)
@@ -158,7 +155,7 @@ def train_command(
                 special_ids,
                 chosen.seed,
                 long=unseen_long,
-                edits=short_edits(chosen, unseen_edits) if unseen_edits is not None else None,
+                edits=unseen_edits if chosen.stage == "fim" else None,
                 num_edits=2,
             )
             run = replace(run, evaluate=_evaluation(chosen, unseen))
@@ -167,7 +164,7 @@ def train_command(
             special_ids,
             chosen.seed,
             chosen.vocabulary_size,
-            edits=_edits(chosen, edits),
+            edits=edits,
             num_edits=max(chosen.num_edits, 1),
             long=long,
             decode=Tokenizer(vocabulary).decode if chosen.syntax_weight > 0 else None,
@@ -185,13 +182,15 @@ def compile_layers(model: Transformer) -> None:
         block.compile(dynamic=True)
 
 
-def _edits(recipe: Recipe, edits: EditShards | None) -> EditShards | None:
-    """Edits to train on, where the recipe uses them and the data has them."""
-    if edits is None:
-        return None
+def _edits(recipe: Recipe, data: Path) -> tuple[EditShards | None, EditShards | None]:
+    """Edits to train on and held-out ones, where the recipe uses them and the data has them."""
+    is_used = recipe.num_edits > 0 or (recipe.stage == "edit" and recipe.uses_old_text)
+    if not is_used or not (data / EDITS.facts).is_file():
+        return None, None
+    seen, unseen = EditShards(data).split(HELD_OUT_SHARE)
     if recipe.stage == "fim":
-        return short_edits(recipe, edits)
-    return edits if recipe.stage == "edit" and recipe.uses_old_text and len(edits) else None
+        return short_edits(recipe, seen), short_edits(recipe, unseen)
+    return (seen if len(seen) else None), (unseen if len(unseen) else None)
 
 
 def _evaluation(

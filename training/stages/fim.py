@@ -35,7 +35,8 @@ def fim(
     """
     cuts = [cut_record(record, recipe) for record in records]
     clean = pack_clean([cut.ids_S for cut in cuts])
-    weight_S = torch.cat([_weights(cut, recipe.kept_weight) for cut in cuts])
+    weights = [_weights(cut, recipe.kept_weight) for cut in cuts]
+    weight_S = torch.cat(weights).to(clean.ids_S.device)
     hidden_BSD = model.hidden(
         clean.ids_S[None],
         attention=clean_attention(clean),
