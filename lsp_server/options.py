@@ -33,7 +33,7 @@ class Options:
     kernels: Annotated[str | None, Parameter(help="auto, native or torch")] = None
     threads: Annotated[str | None, Parameter(help="CPU threads of the engine")] = None
     block_size: Annotated[str | None, Parameter(help="tokens denoised together")] = None
-    mode: Annotated[str | None, Parameter(help="fast, balanced, exact or ar")] = None
+    mode: Annotated[str | None, Parameter(help="fast, balanced, exact, ar or diffusion")] = None
     max_new_tokens: Annotated[str | None, Parameter(help="longest completion in tokens")] = None
     max_lines: Annotated[str | None, Parameter(help="longest completion in lines")] = None
     budget_ms: Annotated[str | None, Parameter(help="time limit of a completion")] = None

@@ -85,8 +85,9 @@ class Settings:
         metadata={
             "help": (
                 "how drafts are accepted: `exact` is the plain model's text, `balanced` "
-                "what it finds nearly as likely, `fast` trusts the drafts, `ar` drafts "
-                "nothing"
+                "what it finds nearly as likely, `fast` what it does not find far less likely, "
+                "`ar` drafts nothing; `diffusion` shows what blocks are denoised to, unchecked, "
+                "for experiments"
             )
         },
     )

@@ -21,9 +21,8 @@ from model.format.healing import Continuations
 from model.masks import Branches
 from model.network import Transformer
 from sampler.canvas import Canvas, reveal
-from sampler.judgment import Judgment
 from sampler.messages import Mode
-from sampler.policy import UnmaskPolicy, num_accepted, predict
+from sampler.policy import UnmaskPolicy, judge, num_accepted
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,15 @@ def generate(
     Args:
         model: network whose adapter drafts; without one, or in mode `ar`, nothing is drafted.
         context: token ids, at least one.
-        mode: how drafts are accepted, see `sampler.policy.num_accepted`; `fast` denoises blocks in
-            steps, the others draft in the forward that verifies the drafts before.
+        mode: how drafts are accepted; `diffusion` denoises blocks in steps and accepts them whole,
+            the others draft in the forward that verifies the drafts before.
         block_size: slots of a canvas, the settled first one included.
         max_new_tokens: upper bound of the result's length.
         end_ids: ids that end generation; the first one met is the last token returned.
-        policy: which slots a denoising step of mode `fast` reveals.
+        policy: which slots a denoising step of mode `diffusion` reveals.
         max_steps: of them, per block; the last one reveals whatever is still masked.
-        delta: acceptance ratio of mode `balanced`.
+        delta: least share of a draft in modes `balanced` and `fast`, see
+            `sampler.policy.num_accepted`.
         required: bytes that the first tokens have to spell (token healing), one token a forward.
         continuations: which tokens go on in a given way; needed if something is required.
     """
@@ -97,11 +97,11 @@ def generate(
         branches = Branches((num_masks,) * len(chain))
         logits_LV = _forward(model, state.committed[:-1], chain, branches)
         state.result.num_forwards += 1
+        drafts_L = torch.tensor(drafts, dtype=torch.long, device=logits_LV.device)
+        judgment = judge(logits_LV[: len(drafts)], drafts_L)
+        is_relaxed = num_masks > 0 and mode in ("balanced", "fast")
         accepted = num_accepted(
-            mode if num_masks else "exact",
-            torch.tensor(drafts, dtype=torch.long, device=logits_LV.device),
-            logits_LV[: len(drafts)],
-            delta,
+            drafts_L, judgment.tokens_L, judgment.shares_L, delta if is_relaxed else 2.0
         )
         following_V = logits_LV[accepted]
         settled = int(following_V.argmax())
@@ -113,7 +113,7 @@ def generate(
             required = required[len(continuations.spelling(settled)) :]
         if state.has_ended([*drafts[:accepted], settled]):
             return state.result
-        if mode == "fast" and num_masks and not is_healing:
+        if mode == "diffusion" and num_masks and not is_healing:
             if state.has_ended(_denoise(model, state, block_size, policy, max_steps)):
                 return state.result
             drafts = []
@@ -160,7 +160,7 @@ def _denoise(
     policy: UnmaskPolicy | None,
     max_steps: int,
 ) -> list[int]:
-    """A block of mode `fast`: what stands behind the settled token once all slots are revealed."""
+    """A block of mode `diffusion`: what stands behind the settled token when all is revealed."""
     device = next(model.parameters()).device
     num_context = len(state.committed) - 1
     num_slots = min(block_size, state.max_new_tokens - len(state.result.tokens) + 1)
@@ -179,7 +179,7 @@ def _denoise(
         )
         state.result.num_forwards += 1
         logits_LV = logits_BTV[0, num_context:-1]
-        judgment = Judgment(*predict(logits_LV), logits_LV)
+        judgment = judge(logits_LV, canvas.tokens_L[1:])
         revealed = reveal(canvas, judgment, policy or UnmaskPolicy(), is_last=step == max_steps - 1)
         state.result.trajectory += [Revealed(step, *entry) for entry in revealed]
     return canvas.tokens_L[1:].tolist()

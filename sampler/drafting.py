@@ -9,10 +9,15 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sampler.lookup import Copied
+
 LONGEST_BRANCH = 5
 """Rows of a branch; of ten drafts in the sixth place hardly one is right."""
-VERIFY_SHARE = 0.9
-"""What of a drafted token's worth is left once a row of the next forward has verified it."""
+LEAST_REACHED = 0.02
+"""Copied drafts behind such as are all right so seldom are not thought about."""
+VERIFY_SHARE = 0.65
+"""How likely the first token of a branch is put to the test in the next forward, the second if the
+first is, and so on: chains are cut short, and copied drafts may promise more."""
 
 CostCurve = tuple[tuple[int, float], ...]
 """Milliseconds of a forward over so many rows, for a few numbers of rows, ascending."""
@@ -60,6 +65,8 @@ class Draft:
     token: int
     rates: tuple[Rate, ...]
     """What the draft is evidence for; the first one tells its chance."""
+    is_copied: bool = False
+    """Whether no model has proposed it."""
 
     @property
     def chance(self) -> float:
@@ -74,15 +81,21 @@ def _rates(*priors: float) -> list[Rate]:
 @dataclass
 class Chances:
     """How often drafts have been right: denoised ones by confidence and by place, copied ones by
-    the number of tokens they were found behind."""
+    what they were found behind."""
 
     acceptance: tuple[float, ...] = (0.55, 0.5, 0.5, 0.45, 0.45)
     """By place in a branch: the chance that a draft is right if those before it are."""
     by_confidence: list[Rate] = field(
         default_factory=lambda: _rates(0.03, 0.08, 0.15, 0.25, 0.38, 0.53, 0.68, 0.83, 0.95)
     )
-    by_match: list[Rate] = field(default_factory=lambda: _rates(0.55, 0.7, 0.8))
-    """For matches of 2, 3, 4 tokens."""
+    by_match: list[list[Rate]] = field(
+        default_factory=lambda: [
+            _rates(0.25, 0.25, 0.25, 0.3),
+            _rates(0.2, 0.45, 0.64, 0.68),
+            _rates(0.6, 0.7, 0.85, 0.93),
+        ]
+    )
+    """By what the places of a match say (`Evidence`), for matches of 1, 2, 3, 4 and more tokens."""
     by_run: list[Rate] = field(default_factory=lambda: _rates(0.4, 0.6, 0.8, 0.9, 0.96, 0.98))
     """For old code that was followed for 0, 1, 2 … 3, 4 … 7, 8 … 15 tokens, or more."""
     by_place: list[Rate] = field(init=False)
@@ -99,18 +112,17 @@ class Chances:
             for token, rate, place in zip(tokens, rates, self.by_place, strict=False)
         ]
 
-    def copied(self, tokens: Sequence[int], match_length: int) -> list[Draft]:
-        """Drafts that followed an earlier occurrence of the last `match_length` tokens, 2 … 4."""
-        # What has been right so far makes the match longer.
+    def copied(self, drafts: Sequence[Copied]) -> list[Draft]:
+        """Drafts that have followed the like before."""
         return [
-            Draft(token, (self.by_match[min(match_length + i, 4) - 2],))
-            for i, token in enumerate(tokens)
+            Draft(one.token, (self.by_match[one.evidence][min(one.match_length, 4) - 1],), True)
+            for one in drafts
         ]
 
     def aligned(self, tokens: Sequence[int], run: int) -> list[Draft]:
         """Drafts from the old code, which the last `run` tokens have followed (`OldCode`)."""
         return [
-            Draft(token, (self.by_run[min((run + i).bit_length(), len(self.by_run) - 1)],))
+            Draft(token, (self.by_run[min((run + i).bit_length(), len(self.by_run) - 1)],), True)
             for i, token in enumerate(tokens)
         ]
 
@@ -137,6 +149,16 @@ def expected_accepted(drafts: Sequence[Draft]) -> float:
         product *= draft.chance
         total += product
     return total
+
+
+def within_reach(drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts without copied ones at the end that hardly any forward will come to."""
+    product = 1.0
+    for place, draft in enumerate(drafts):
+        product *= draft.chance
+        if draft.is_copied and product < LEAST_REACHED:
+            return list(drafts[:place])
+    return list(drafts)
 
 
 def cost_ms(costs: CostCurve, num_rows: int) -> float:
@@ -188,7 +210,7 @@ def choose_layout(
         ]
         gains = sorted(
             (
-                (end * chance * VERIFY_SHARE, -place, row)
+                (end * chance * VERIFY_SHARE ** (place + 1), -place, row)
                 for row, end in enumerate(ends)
                 for place, chance in enumerate(future)
             ),

@@ -1,9 +1,9 @@
 """The order of work for a request, told as a generator that is suspended between two forwards.
 
-Whoever drops the generator has cancelled the request. In modes `exact` and `balanced` a cycle is
-one forward: it verifies the drafts of the last one and drafts what follows each possible end of
-them (`sampler.drafting`). In mode `fast` a block is denoised step by step, then accepted whole. The
-reference for what is generated is `sampler.denoise`. Knows no queue.
+Whoever drops the generator has cancelled the request. In modes `exact`, `balanced` and `fast` a
+cycle is one forward: it verifies the drafts of the last one and drafts what follows each possible
+end of them (`sampler.drafting`). In mode `diffusion` a block is denoised step by step, then
+accepted whole. The reference for what is generated is `sampler.denoise`. Knows no queue.
 """
 
 import time
@@ -20,14 +20,21 @@ from model.format.vocabulary import Vocabulary
 from model.masks import Branches
 from sampler.canvas import Canvas, reveal
 from sampler.context import Context, ContextLimits, build_context
-from sampler.drafting import NATIVE_COSTS, CostCurve, Draft, Drafting, expected_accepted
+from sampler.drafting import (
+    NATIVE_COSTS,
+    CostCurve,
+    Draft,
+    Drafting,
+    expected_accepted,
+    within_reach,
+)
 from sampler.judgment import Judgment, Predicted
 from sampler.kv_cache import CachedSequence, PrefixCache
 from sampler.lookup import lookup_draft
 from sampler.messages import Complete, Event, Mode, Stop
 from sampler.old_code import OldCode
 from sampler.output import Output
-from sampler.policy import UnmaskPolicy, draw, num_accepted, num_matching, ranked
+from sampler.policy import UnmaskPolicy, draw, num_accepted, ranked
 from sampler.runner import Runner
 from sampler.second_attempt import judge_again, try_another
 from sampler.task import Task
@@ -49,11 +56,14 @@ class EngineSettings:
     has_lookup: bool = True
     """Whether drafts are copied from the context where it has the like."""
     max_steps: int = 4
-    """Mode `fast`: denoising steps per block; the last one reveals whatever is still masked."""
+    """Mode `diffusion`: denoising steps per block; the last one reveals whatever is masked then."""
     policy: UnmaskPolicy = field(default_factory=UnmaskPolicy)
-    """Mode `fast`: what a step reveals."""
+    """Mode `diffusion`: what a step reveals."""
     delta: float = 0.5
-    """Mode `balanced` accepts a draft whose AR probability is at least this share of the best."""
+    """Mode `balanced` accepts a denoised draft whose AR probability is at least this share of the
+    best."""
+    fast_delta: float = 0.2
+    """Likewise mode `fast`."""
     prefill_chunk: int = 128
     """Context tokens per forward: the longest time that a cancellation waits."""
     num_sequences: int = 4
@@ -229,17 +239,15 @@ class Writer:
             sizes = drafting.choose(drafts, num_positions=num_left)
         drafts = drafts[: len(sizes) - 1]
         chain = [settled, *(draft.token for draft in drafts)]
-        is_balanced = mode == "balanced" and self._has_adapter
-        judgment = self.runner.advance(
-            sequence, chain, sizes, needs_logits=is_healing or is_balanced
-        )
+        judgment = self.runner.advance(sequence, chain, sizes, needs_logits=is_healing)
         task.forwards += 1
-        drafts_L = torch.tensor(chain[1:], dtype=torch.long, device=judgment.tokens_L.device)
-        if is_balanced:
-            logits_LV = judgment.logits[: len(drafts)]
-            accepted = num_accepted(mode, drafts_L, logits_LV, self.settings.delta)
-        else:
-            accepted = num_matching(drafts_L, judgment.tokens_L[: len(drafts)])
+        device = judgment.tokens_L.device
+        accepted = num_accepted(
+            torch.tensor(chain[1:], dtype=torch.long, device=device),
+            judgment.tokens_L[: len(drafts)],
+            judgment.shares_L[: len(drafts)],
+            torch.tensor([self._least_share(mode, draft) for draft in drafts], device=device),
+        )
         following = judgment.predicted(slice(0, accepted + 1))
         sequence.extend(chain[: accepted + 1], following)
         if drafts:
@@ -247,7 +255,14 @@ class Writer:
         if is_healing:
             return self._choose(judgment.logits[0], task.output.required_left), []
         drafting.learn(sizes, drafts, accepted)
-        fresh = Predicted([*chain[1 : accepted + 1], following.tokens[-1]], following.probabilities)
+        tokens = [*chain[1 : accepted + 1], following.tokens[-1]]
+        is_best = [token == best for token, best in zip(tokens, following.tokens, strict=True)]
+        shares = judgment.shares_L[: accepted + 1].tolist()
+        probabilities = [
+            probability if is_best[row] else probability * shares[row]
+            for row, probability in enumerate(following.probabilities)
+        ]
+        fresh = Predicted(tokens, probabilities)
         return fresh, self._branch(mode, judgment, Branches(sizes).branch(accepted))
 
     def _draw(
@@ -283,7 +298,7 @@ class Writer:
     def _denoise(
         self, task: Task, sequence: CachedSequence, settled: int, num_slots: int
     ) -> Generator[list[Event], None, Predicted]:
-        """One block of mode `fast`: denoised in steps with a yield behind each, then committed."""
+        """A block of mode `diffusion`: denoised in steps with a yield behind each, then committed."""
         settings, runner = self.settings, self.runner
         canvas = Canvas.masked(
             len(sequence.tokens),
@@ -314,7 +329,16 @@ class Writer:
         return self.runner.model.adapter is not None
 
     def _drafts_by_steps(self, mode: Mode) -> bool:
-        return mode == "fast" and self._has_adapter
+        return mode == "diffusion" and self._has_adapter
+
+    def _least_share(self, mode: Mode, draft: Draft) -> float:
+        """What a draft must have to be accepted, see `policy.num_accepted`.
+
+        A copied one, which no model has proposed, has to be the base's own choice in all modes.
+        """
+        if draft.is_copied or mode not in ("balanced", "fast"):
+            return 2.0
+        return self.settings.delta if mode == "balanced" else self.settings.fast_delta
 
     def _drafting_of(self, mode: Mode) -> Drafting:
         """Modes learn apart; without an adapter only copied drafts are there to be verified."""
@@ -332,23 +356,25 @@ class Writer:
     def _propose(
         self, task: Task, sequence: CachedSequence, settled: int, drafts: list[Draft]
     ) -> list[Draft]:
-        """Drafts to verify: denoised ones or such as old code or context have, the most promising.
-
-        Modes that accept more than the base's own choice copy none, for nobody has scored them.
-        """
+        """Drafts to verify: of denoised ones and such as old code or context have, the best."""
         mode = task.request.mode
         if mode == "ar":
             return []
-        if not self.settings.has_lookup or (mode != "exact" and self._has_adapter):
+        if not self.settings.has_lookup:
             return drafts
-        known = np.asarray([*sequence.tokens, settled], dtype=np.int64)
-        tokens, match_length = lookup_draft(known, self.settings.max_rows - 1)
         chances = self._drafting_of(mode).chances
-        candidates = [drafts, chances.copied(tokens, match_length)]
+        num_most, num_known = self.settings.max_rows - 1, len(sequence.tokens) + 1
+        tokens = [*sequence.tokens, settled, *(draft.token for draft in drafts)]
+        tokens_N = np.asarray(tokens, dtype=np.int64)
+        # Denoised drafts are few and soon unsure, but they make a tail that may occur elsewhere.
+        candidates = [
+            drafts[:num] + chances.copied(lookup_draft(tokens_N[: num_known + num], num_most - num))
+            for num in range(len(drafts) + 1)
+        ]
         if task.old_code is not None:
             old = task.old_code
             candidates.append(chances.aligned(old.drafts(self.settings.max_rows - 1), old.run))
-        return max(candidates, key=expected_accepted)
+        return within_reach(max(candidates, key=expected_accepted))
 
     def _branch(self, mode: Mode, judgment: Judgment, rows: slice) -> list[Draft]:
         """Drafts that the MASK rows of a branch have given."""

@@ -24,15 +24,18 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Judgment:
-    """The most likely token of each row and its probability; logits if they were asked for.
+    """What each row says of the token behind it; logits if they were asked for.
 
     Shape suffixes: L rows, V vocabulary.
     """
 
     tokens_L: Tensor
-    """int64; the first of equally likely ones."""
+    """The most likely one, int64; the first of equally likely ones."""
     confidence_L: Tensor
     """Probability of that token, float32."""
+    shares_L: Tensor
+    """Probability of the token that stands in the next row of the forward, over that of the most
+    likely one; 0 where there is none or it is MASK. float32."""
     logits_LV: Tensor | None = None
 
     @property

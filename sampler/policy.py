@@ -11,8 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sampler.judgment import Predicted
-from sampler.messages import Mode
+from sampler.judgment import Judgment, Predicted
 
 MIN_SHARE = 0.1
 """Least probability of a drawn token, as a share of the best one's."""
@@ -98,26 +97,34 @@ def select_unmask(
     return torch.zeros_like(is_allowed_L).scatter(0, chosen_L, True)
 
 
-def num_accepted(mode: Mode, drafts_L: Tensor, logits_LV: Tensor, delta: float) -> int:
-    """Length of the accepted head of a draft, judged left to right by the AR model's own logits.
+def judge(logits_LV: Tensor, next_L: Tensor) -> Judgment:
+    """What rows with these logits say; `next_L` are the ids in the rows behind them."""
+    return Judgment(*predict(logits_LV), shares(logits_LV, next_L), logits_LV)
 
-    Row i of `logits_LV` is the AR distribution of slot i given all drafts before it. `exact` (and
-    `ar`) accept the argmax only, so the text equals greedy decoding; `balanced` accepts
-    p >= delta * max p (typical acceptance, Medusa 2401.10774); `fast` accepts everything.
+
+def shares(logits_LV: Tensor, tokens_L: Tensor) -> Tensor:
+    """Probability of a token over that of the most likely one, (L,); 0 for ids outside of V."""
+    num_ids = logits_LV.shape[-1]
+    wanted_L = logits_LV.gather(-1, tokens_L.clamp(max=num_ids - 1)[:, None])[:, 0]
+    shares_L = (wanted_L.float() - logits_LV.max(dim=-1).values.float()).exp()
+    return shares_L.masked_fill(tokens_L >= num_ids, 0.0)
+
+
+def num_accepted(
+    drafts_L: Tensor, tokens_L: Tensor, shares_L: Tensor, least_share: float | Tensor
+) -> int:
+    """Length of the accepted head of a draft, judged left to right by the AR model itself.
+
+    Args:
+        drafts_L: what is judged.
+        tokens_L: the AR model's own choice in each place, given all drafts before it.
+        shares_L: probability of the draft over that of the model's own choice.
+        least_share: a draft is accepted that has it (typical acceptance, Medusa 2401.10774), or is
+            the model's choice; for all drafts or for each. Above 1, the text equals greedy
+            decoding.
     """
-    if mode == "fast":
-        return len(drafts_L)
-    if mode == "balanced":
-        chosen_L = logits_LV.gather(-1, drafts_L[:, None])[:, 0]
-        is_accepted_L = chosen_L >= logits_LV.max(dim=-1).values + torch.tensor(delta).log()
-    else:
-        return num_matching(drafts_L, logits_LV.argmax(dim=-1))
+    is_accepted_L = (drafts_L == tokens_L) | (shares_L >= least_share)
     return int(is_accepted_L.long().cumprod(0).sum())
-
-
-def num_matching(drafts_L: Tensor, tokens_L: Tensor) -> int:
-    """Length of the head of a draft that is the AR model's own choice: what `exact` accepts."""
-    return int((drafts_L == tokens_L).long().cumprod(0).sum())
 
 
 def draw(logits_V: Tensor, temperature: float, generator: torch.Generator) -> tuple[int, float]:

@@ -6,6 +6,7 @@ and `denoise` (canvas attention, adapter on MASK rows, all K/V scratch).
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.masks import Attention, Branches
@@ -14,7 +15,7 @@ from sampler.canvas import Canvas
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.native import NativeCache, NativeModel
 from sampler.kv_cache import CachedSequence
-from sampler.policy import predict
+from sampler.policy import judge
 
 
 class Runner:
@@ -118,4 +119,9 @@ class Runner:
             logits_BRV = self.model(
                 ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
             )
-        return Judgment(*predict(logits_BRV[0]), logits_BRV[0])
+        return judge(logits_BRV[0], next_ids(ids_BT, self.model.config.mask_id)[rows])
+
+
+def next_ids(ids_BT: Tensor, mask_id: int) -> Tensor:
+    """The id behind each row of a forward, (T,); MASK behind the last one."""
+    return F.pad(ids_BT[0, 1:], (0, 1), value=mask_id)

@@ -4,9 +4,10 @@ All state of the sampler lies on the device: canvas, chain, K/V, lengths, verdic
 captured graph; the host launches the next one before it has read what the last one emitted, and
 that reading is one asynchronous copy of a few numbers. On a CPU the same steps run eagerly.
 
-Three kinds of step: `ar` is one row; `exact` and `balanced` are one forward that verifies the last
-drafts and, for each number of them that may be accepted, drafts what follows (TiDAR 2511.08923);
-`fast` denoises a canvas in unrolled steps and commits it. The reference is `sampler.denoise`.
+Three kinds of step: `ar` is one row; `exact`, `balanced` and `fast` are one forward that verifies
+the last drafts and, for each number of them that may be accepted, drafts what follows (TiDAR
+2511.08923); `diffusion` denoises a canvas in unrolled steps and commits it. The reference is
+`sampler.denoise`.
 
 Knows tokens only, neither text nor requests. Not shortened at the limit: a canvas or chain that
 reaches over it is cut when it is emitted.
@@ -44,16 +45,18 @@ class LoopSettings:
     """Sizes of the steps; they change the speed, and in `ar` and `exact` nothing else."""
 
     branch_sizes: tuple[int, ...] = (3, 3, 3, 3)
-    """`exact` and `balanced`: MASK rows behind the settled token and behind each draft of a chain.
-    A chain has one draft less than this has places."""
+    """All modes but `ar` and `diffusion`: MASK rows behind the settled token and behind each draft of
+    a chain. A chain has one draft less than this has places."""
     block_size: int = 16
-    """`fast`: slots of a canvas, the settled first one included."""
+    """`diffusion`: slots of a canvas, the settled first one included."""
     max_steps: int = 4
-    """`fast`: denoising steps per canvas; the last one reveals whatever is still masked."""
+    """`diffusion`: denoising steps per canvas; the last one reveals whatever is still masked."""
     threshold: float = 0.9
-    """`fast`: reveal where the confidence is at least this, or the highest."""
+    """`diffusion`: reveal where the confidence is at least this, or the highest."""
     delta: float = 0.5
     """`balanced` accepts a draft whose AR probability is at least this share of the best."""
+    fast_delta: float = 0.2
+    """Likewise `fast`."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class DeviceLoop:
         layouts = {
             "ar": Layout.causal(1, device),
             "chain": Layout.of(self.settings.branch_sizes, device),
-            "fast": Layout.causal(self.settings.block_size, device),
+            "diffusion": Layout.causal(self.settings.block_size, device),
         }
         layouts |= {f"prefill {rows}": Layout.causal(rows, device) for rows in PREFILL_ROWS}
         self.arena = Arena(
@@ -212,7 +215,7 @@ class DeviceLoop:
         assert length + max_new_tokens <= self.arena.num_positions, "the sequence is full"
         kind: Mode = mode if self.network.has_adapter else "ar"
         # A canvas begins with a settled token, which the context alone gives.
-        first_kind: Mode = "ar" if kind == "fast" else kind
+        first_kind: Mode = "ar" if kind == "diffusion" else kind
         self.begin(first_kind, sequence, length, last, max_new_tokens, end_ids)
         num_left, num_launched = max_new_tokens, 0
         in_flight = deque[Tensor | tuple[Tensor, torch.cuda.Event]]()
@@ -259,19 +262,22 @@ class DeviceLoop:
         """Launch one step; `length` is at least the context's, wherever that stands by then."""
         buffers = self._of(kind)
         bucket = self.bucket(length + buffers.layout.num_rows)
-        if kind == "fast":
+        if kind == "diffusion":
             self._graphs.run((kind, bucket), lambda: self._canvas_step(buffers, bucket))
         else:
-            acceptance: Acceptance = "balanced" if kind == "balanced" else "exact"
-            self._graphs.run((kind, bucket), lambda: self._chain_step(acceptance, buffers, bucket))
+            settings = self.settings
+            deltas = {"balanced": settings.delta, "fast": settings.fast_delta}
+            delta = deltas.get(kind)
+            self._graphs.run((kind, bucket), lambda: self._chain_step(delta, buffers, bucket))
 
-    def _chain_step(self, acceptance: Acceptance, buffers: _Buffers, bucket: int) -> None:
-        """One forward verifies and drafts."""
+    def _chain_step(self, delta: float | None, buffers: _Buffers, bucket: int) -> None:
+        """One forward verifies and drafts; accepted are shares of `delta`, None: the best."""
         is_gated_R = self._is_branch_R if buffers.layout.has_branches else None
         hidden_RD = self.network.hidden(
             buffers.rows, buffers.layout, self._state, bucket, is_gated_R
         )
-        self._advance(acceptance, buffers, hidden_RD)
+        acceptance: Acceptance = "exact" if delta is None else "ratio"
+        self._advance(acceptance, math.log(delta or 1.0), buffers, hidden_RD)
 
     def _canvas_step(self, buffers: _Buffers, bucket: int) -> None:
         """Denoise until nothing is masked, then commit."""
@@ -290,9 +296,11 @@ class DeviceLoop:
                 0.0 if is_last else self.settings.threshold,
             )
         hidden_RD = self.network.hidden(buffers.rows, buffers.layout, self._state, bucket)
-        self._advance("fast", buffers, hidden_RD)
+        self._advance("all", 0.0, buffers, hidden_RD)
 
-    def _advance(self, acceptance: Acceptance, buffers: _Buffers, hidden_RD: Tensor) -> None:
+    def _advance(
+        self, acceptance: Acceptance, log_delta: float, buffers: _Buffers, hidden_RD: Tensor
+    ) -> None:
         verdict = self.network.judge(hidden_RD, buffers.wanted)
         self._kernels.advance(
             acceptance,
@@ -304,7 +312,7 @@ class DeviceLoop:
             buffers.report,
             self._is_end_V,
             mask_id=self.model.config.mask_id,
-            log_delta=math.log(self.settings.delta),
+            log_delta=log_delta,
         )
 
     def rows(self, kind: "Mode") -> int:
@@ -316,7 +324,7 @@ class DeviceLoop:
         return self.arena.num_positions - length
 
     def _of(self, kind: "Mode") -> _Buffers:
-        return self._buffers[kind if kind in ("ar", "fast") else "chain"]
+        return self._buffers[kind if kind in ("ar", "diffusion") else "chain"]
 
     def bucket(self, num_slots: int) -> int:
         """The next power of two: few graphs, and no more than twice the work."""

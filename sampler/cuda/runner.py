@@ -26,8 +26,8 @@ from sampler.cuda.network import DeviceNetwork
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.native import NativeCache
 from sampler.kv_cache import CachedSequence
-from sampler.policy import predict
-from sampler.runner import Runner
+from sampler.policy import judge
+from sampler.runner import Runner, next_ids
 
 GRAPH_ROWS = (1, 16, 32, 64)
 """Rows of captured forwards; a forward takes the next larger one."""
@@ -57,8 +57,8 @@ class _Buffers:
         self.layout = Layout.causal(num_rows, device)
         self.placed: tuple[str | Branches, int] | None = None
         self.hidden_RD = torch.zeros(num_rows, width, dtype=dtype, device=device)
-        self.report_2R = torch.zeros(2, num_rows, dtype=torch.int64, device=device)
-        """Tokens, and the bits of their confidence."""
+        self.report_3R = torch.zeros(3, num_rows, dtype=torch.int64, device=device)
+        """Tokens, and the bits of their confidence and of the shares of the rows behind them."""
 
     def tell(self, state: list[int], ids_T: Tensor, gate_T: Tensor | None) -> None:
         """Send what one forward needs; the forward before must be done."""
@@ -214,12 +214,14 @@ class GraphRunner(Runner):
         while bucket < start + graph_rows:
             bucket *= 2
         self._launch(graph_rows, bucket)
-        report_2R = buffers.report_2R.to("cpu", copy=True)[:, rows]
+        report_3R = buffers.report_3R.to("cpu", copy=True)
+        report_3R[2, num_rows - 1] = 0  # no row of this forward is behind it
+        report_3R = report_3R[:, rows]
         logits_LV = None
         if needs_logits:
             logits_LV = F.linear(buffers.hidden_RD[rows], self._rows.head_VD).float().cpu()
-        confidence_L = report_2R[1].to(torch.int32).view(torch.float32)
-        return Judgment(report_2R[0], confidence_L, logits_LV)
+        confidence_L, shares_L = report_3R[1:].to(torch.int32).view(torch.float32)
+        return Judgment(report_3R[0], confidence_L, shares_L, logits_LV)
 
     def _launch(self, num_rows: int, bucket: int) -> None:
         buffers = self._buffers[num_rows]
@@ -229,10 +231,12 @@ class GraphRunner(Runner):
             hidden_RD = self._rows.hidden(
                 buffers.ids_R, buffers.layout, buffers.state, bucket, is_gated_R
             )
-            verdict = self._rows.judge(hidden_RD, buffers.ids_R)
+            verdict = self._rows.judge(hidden_RD, buffers.ids_R.roll(-1))
+            shares_R = (verdict.wanted_R - verdict.logits_R).exp()
             buffers.hidden_RD.copy_(hidden_RD)
-            buffers.report_2R[0].copy_(verdict.tokens_R)
-            buffers.report_2R[1].copy_(verdict.confidence_R.view(torch.int32))
+            buffers.report_3R[0].copy_(verdict.tokens_R)
+            buffers.report_3R[1].copy_(verdict.confidence_R.view(torch.int32))
+            buffers.report_3R[2].copy_(shares_R.view(torch.int32))
 
         self._graphs.run((num_rows, bucket), forward)
 
@@ -259,7 +263,7 @@ class GraphRunner(Runner):
         logits_LV = logits_BRV[0].cpu()
         if self._on_gpu.type == "cuda":
             torch.cuda.synchronize()  # rows without logits leave nothing to wait for
-        return Judgment(*predict(logits_LV), logits_LV)
+        return judge(logits_LV, next_ids(ids_BT, self._network.config.mask_id)[rows])
 
 
 def _parts(inputs: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:

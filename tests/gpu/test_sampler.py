@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 CUDA = torch.device("cuda")
-MODES = ["ar", "exact", "balanced", "fast"]
+MODES = ["ar", "exact", "balanced", "fast", "diffusion"]
 
 
 @pytest.fixture(scope="module")

@@ -71,13 +71,14 @@ def test_ar_and_exact_are_greedy_ar(mode, sizes, length, has_adapter, seed):
     num_drafts=st.integers(1, 4),
     delta=st.sampled_from([0.1, 0.5]),
     seed=st.integers(0, 99),
+    mode=st.sampled_from(["balanced", "fast"]),
 )
-def test_balanced_is_that_of_the_reference(num_drafts, delta, seed):
+def test_a_ratio_is_that_of_the_reference(num_drafts, delta, seed, mode):
     context = context_of(seed, 25)
     expected = generate(
         ADAPTED,
         context,
-        mode="balanced",
+        mode=mode,
         block_size=num_drafts + 1,
         max_new_tokens=24,
         delta=delta,
@@ -87,9 +88,9 @@ def test_balanced_is_that_of_the_reference(num_drafts, delta, seed):
         ADAPTED,
         num_sequences=2,
         num_positions=128,
-        settings=LoopSettings(branch_sizes=sizes, delta=delta),
+        settings=LoopSettings(branch_sizes=sizes, delta=delta, fast_delta=delta),
     )
-    assert completion(loop, context, "balanced", 24)[0] == expected
+    assert completion(loop, context, mode, 24)[0] == expected
 
 
 @settings(max_examples=12, deadline=None)
@@ -99,12 +100,12 @@ def test_balanced_is_that_of_the_reference(num_drafts, delta, seed):
     threshold=st.sampled_from([0.005, 0.9]),
     seed=st.integers(0, 99),
 )
-def test_fast_is_that_of_the_reference(block_size, max_steps, threshold, seed):
+def test_diffusion_is_that_of_the_reference(block_size, max_steps, threshold, seed):
     context = context_of(seed, 25)
     expected = generate(
         ADAPTED,
         context,
-        mode="fast",
+        mode="diffusion",
         block_size=block_size,
         max_new_tokens=24 + block_size,  # the reference shortens its last canvas
         max_steps=max_steps,
@@ -116,7 +117,7 @@ def test_fast_is_that_of_the_reference(block_size, max_steps, threshold, seed):
         num_positions=128,
         settings=LoopSettings(block_size=block_size, max_steps=max_steps, threshold=threshold),
     )
-    found, (first, *steps) = completion(loop, context, "fast", 24)
+    found, (first, *steps) = completion(loop, context, "diffusion", 24)
     assert found == expected
     assert len(first.tokens) == 1
     assert {step.num_accepted for step in steps} == {block_size - 1}
@@ -160,7 +161,7 @@ def test_good_drafts_are_accepted():
         done += num_right + 1
 
 
-@pytest.mark.parametrize("mode", ["ar", "exact", "balanced", "fast"])
+@pytest.mark.parametrize("mode", ["ar", "exact", "balanced", "fast", "diffusion"])
 def test_ends_where_the_reference_ends(mode):
     context = context_of(3, 20)
     loop = DeviceLoop(ADAPTED, num_sequences=2, num_positions=128)
@@ -222,7 +223,7 @@ def test_a_forward_is_that_of_the_network(kernels):
     torch.testing.assert_close(own, cache.keys[1][:, :, : len(context) + 5], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(("mode", "length"), [("balanced", 3), ("fast", 1)])
+@pytest.mark.parametrize(("mode", "length"), [("balanced", 3), ("fast", 3), ("diffusion", 1)])
 def test_the_kernels_write_what_their_twins_write(mode, length):
     results = [
         completion(

@@ -21,7 +21,11 @@ def request(prefix: str, suffix: str, **fields: object) -> Complete:
     return Complete("r", "d", prefix, suffix, plan, **given_fields)  # type: ignore[arg-type]
 
 
-@given(before=CODE, marked=MARKED, mode=st.sampled_from(["ar", "exact", "balanced", "fast"]))
+@given(
+    before=CODE,
+    marked=MARKED,
+    mode=st.sampled_from(["ar", "exact", "balanced", "fast", "diffusion"]),
+)
 @settings(max_examples=60, deadline=None)
 def test_what_is_shown_is_sound(before: str, marked: str, mode: str) -> None:
     prefix, suffix = f"{before}\n{marked}".split("█")

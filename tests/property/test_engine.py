@@ -34,7 +34,7 @@ TOKENIZER = Tokenizer(VOCABULARY)
 CONTINUATIONS = Continuations(VOCABULARY, TOKENIZER)
 END_IDS = VOCABULARY.end_ids | VOCABULARY.special_ids
 ANYTHING = HolePlan("text", "block", 100, "", "", "", "")
-MODES = ["ar", "exact", "balanced", "fast"]
+MODES = ["ar", "exact", "balanced", "fast", "diffusion"]
 TEXT = st.text("ab (\n):=é😀", max_size=40)
 
 
@@ -99,6 +99,7 @@ def reference(request, policy, max_steps, has_adapter=True):
         end_ids=END_IDS,
         policy=policy,
         max_steps=max_steps,
+        delta=EngineSettings.fast_delta if request.mode == "fast" else EngineSettings.delta,
         required=required.encode(),
         continuations=CONTINUATIONS,
     )
@@ -125,7 +126,8 @@ def test_the_engine_gives_the_text_of_the_reference(
     prefix, suffix, mode, layout, policy, max_steps
 ):
     request = ask(prefix, suffix, mode, layout=layout)
-    engine = make_engine(policy=policy, max_steps=max_steps)
+    # What is proposed decides the text of `balanced` and `fast`, and the reference copies nothing.
+    engine = make_engine(policy=policy, max_steps=max_steps, has_lookup=False)
     expected = reference(request, policy, max_steps)
     finished = complete(engine, request)
     assert finished.text == expected.shown
@@ -172,7 +174,7 @@ def test_old_code_changes_no_text_of_exact_and_edits_are_exact(prefix, old_code,
 
 
 @settings(max_examples=20, deadline=None)
-@given(prefix=TEXT, mode=st.sampled_from(["exact", "balanced", "fast"]))
+@given(prefix=TEXT, mode=st.sampled_from(MODES[1:]))
 def test_old_code_that_is_refused_is_left_in_the_same_place_in_all_modes(prefix, mode):
     plain = complete(make_engine(end_scale=1.3), ask(prefix, "", "ar"))
     refused = {"old_code": plain.text, "must_change": True}
@@ -183,7 +185,8 @@ def test_old_code_that_is_refused_is_left_in_the_same_place_in_all_modes(prefix,
         assert (answer.text, answer.stop) == (expected.text, expected.stop)
     if plain.stop == "end_of_hole" and plain.text.strip():
         event("refused" if expected.text != plain.text else "kept")
-        assert expected.stats.forwards > plain.stats.forwards
+        # A single token cannot be left, and so costs nothing more.
+        assert expected.stats.forwards > plain.stats.forwards or plain.stats.tokens == 1
 
 
 def test_an_answer_that_is_the_old_code_takes_few_forwards():
@@ -249,7 +252,7 @@ def test_typing_recomputes_the_tail_only():
 def test_a_seeded_draft_is_verified_even_in_mode_fast():
     text = "abcabcabcabc"
     expected = complete(make_engine(has_adapter=False), ask(text, "", "ar")).text
-    for mode in ("exact", "balanced", "fast"):
+    for mode in MODES[1:]:
         assert complete(make_engine(has_adapter=False), ask(text, "", mode)).text == expected
 
 
@@ -344,5 +347,5 @@ def test_exact_is_ar_natively_whatever_the_block(prefix, suffix, path, block_siz
     finished = complete(engine(), ask(prefix, suffix, "exact"))
     assert finished.text == expected.text
     assert finished.stop == expected.stop
-    for mode in ("balanced", "fast"):
+    for mode in MODES[2:]:
         assert complete(engine(), ask(prefix, suffix, mode)).text is not None

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +12,7 @@ from sampler.drafting import (
     cost_ms,
     expected_accepted,
 )
+from sampler.lookup import Copied, Evidence
 
 CHANCE = st.floats(0.01, 0.99)
 
@@ -66,12 +69,17 @@ def test_estimates_follow_what_happens():
         chances.count(drafts, 2)
     assert chances.denoised([2], [0.02])[0].chance > 0.9
     assert chances.future[1] > before[1]
-    copied = chances.copied([1, 2, 3], 2)
+    places = [Copied(7, length, Evidence.SINGLE) for length in (2, 3, 4)]
+    copied = chances.copied(places)
     assert copied[0].chance < copied[1].chance < copied[2].chance
+    agreed = chances.copied([replace(places[0], evidence=Evidence.AGREED)])
+    assert copied[0].chance < agreed[0].chance
     for _ in range(100):
         chances.count(copied, 0)
-    assert chances.copied([1], 2)[0].chance < 0.1
-    assert chances.copied([1, 2], 2)[1].chance == copied[1].chance, "never put to the test"
+    again = chances.copied(places)
+    assert again[0].chance < 0.1
+    assert again[1].chance == copied[1].chance, "never put to the test"
+    assert agreed[0].chance > 0.5, "nor was that"
     assert 0 < expected_accepted(copied) < 3
 
 

@@ -8,10 +8,12 @@ from sampler.policy import (
     allowed_by_order,
     draw,
     entropy,
+    judge,
     num_accepted,
     predict,
     ranked,
     select_unmask,
+    shares,
 )
 
 POLICIES = [
@@ -88,20 +90,30 @@ def test_constrained_order_lets_the_lowest_ranks_go_first():
 
 
 @pytest.mark.parametrize(
-    ("mode", "drafts", "expected"),
+    ("least_share", "drafts", "expected"),
     [
-        ("exact", [0, 1, 0], 3),
-        ("exact", [0, 0, 0], 1),
-        ("exact", [1, 1, 0], 0),
-        ("balanced", [1, 1, 0], 3),  # 0.4 is at least half of 0.6
-        ("balanced", [1, 0, 0], 1),  # 0.2 is not at least half of 0.8
-        ("fast", [1, 0, 1], 3),
-        ("ar", [], 0),
+        (2.0, [0, 1, 0], 3),
+        (2.0, [0, 0, 0], 1),
+        (2.0, [1, 1, 0], 0),
+        (0.5, [1, 1, 0], 3),  # 0.4 is at least half of 0.6
+        (0.5, [1, 0, 0], 1),  # 0.2 is not at least half of 0.8
+        ([0.5, 2.0, 2.0], [1, 1, 1], 2),
+        ([2.0, 0.1, 0.1], [1, 1, 1], 0),
+        (2.0, [], 0),
     ],
 )
-def test_acceptance(mode, drafts, expected):
+def test_acceptance(least_share, drafts, expected):
     logits_LV = of_probabilities([0.6, 0.4], [0.2, 0.8], [0.9, 0.1])[: len(drafts)]
-    assert num_accepted(mode, torch.tensor(drafts, dtype=torch.long), logits_LV, 0.5) == expected
+    drafts_L = torch.tensor(drafts, dtype=torch.long)
+    judgment = judge(logits_LV, drafts_L)
+    least = torch.tensor(least_share) if isinstance(least_share, list) else least_share
+    assert num_accepted(drafts_L, judgment.tokens_L, judgment.shares_L, least) == expected
+
+
+def test_shares_are_of_the_best_and_mask_has_none():
+    logits_LV = of_probabilities([0.6, 0.4], [0.2, 0.8], [0.9, 0.1])
+    found = shares(logits_LV, torch.tensor([1, 1, 2]))
+    assert found.tolist() == pytest.approx([0.4 / 0.6, 1.0, 0.0])
 
 
 def test_confidence_is_the_probability_of_the_chosen_token():

@@ -42,7 +42,7 @@ model = Transformer(config).to(torch.bfloat16).requires_grad_(False)
 model.adapter = Adapter(config, AdapterConfig(32, 64.0)).to(torch.bfloat16).requires_grad_(False)
 settings = LoopSettings(block_size=4, max_steps=1)
 loop = DeviceLoop(model, num_sequences=1, num_positions=64, settings=settings, kernels=TRITON)
-for mode in ("exact", "fast"):
+for mode in ("exact", "diffusion"):
     loop.begin(mode, 0, 3, 4, 10)
     loop.launch(mode, 3)
 print(*sorted(compiled))

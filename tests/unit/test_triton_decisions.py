@@ -13,7 +13,7 @@ from sampler.cuda.layout import Layout  # noqa: E402
 from sampler.kernels.triton.advance import EMITTED, advance, advance_twin  # noqa: E402
 from sampler.kernels.triton.head import Verdict  # noqa: E402
 from sampler.kernels.triton.unmask import NEVER, unmask, unmask_twin  # noqa: E402
-from sampler.policy import UnmaskPolicy, num_accepted, select_unmask  # noqa: E402
+from sampler.policy import UnmaskPolicy, judge, num_accepted, select_unmask  # noqa: E402
 
 MASK = 40
 
@@ -50,7 +50,7 @@ def test_unmask(num_slots, threshold, edit_threshold, seed):
 @given(
     sizes=st.lists(st.integers(0, 4), min_size=1, max_size=9).map(tuple),
     num_right=st.integers(0, 9),
-    acceptance=st.sampled_from(["exact", "balanced", "fast"]),
+    acceptance=st.sampled_from(["exact", "ratio", "all"]),
     left=st.integers(1, 9),
     end=st.sampled_from([None, 0, 3, 5]),
     was_done=st.booleans(),
@@ -96,9 +96,14 @@ def test_advance(sizes, num_right, acceptance, left, end, was_done, seed):
         return
     table = torch.full((num_slots - 1, MASK), -torch.inf, device=DEVICE)
     table.scatter_(1, tokens[: num_slots - 1, None], logits[: num_slots - 1, None])
-    if acceptance == "balanced":
+    if acceptance == "ratio":
         table.scatter_(1, chain[1:, None], wanted[: num_slots - 1, None])
-    accepted = num_accepted(acceptance, chain[1:], table, 0.6065306597126334)
+    if acceptance == "all":
+        accepted = num_slots - 1
+    else:
+        judgment = judge(table, chain[1:])
+        least_share = 2.0 if acceptance == "exact" else 0.6065306597126334
+        accepted = num_accepted(chain[1:], judgment.tokens_L, judgment.shares_L, least_share)
     assert report[2] == accepted
     written = [*chain[1 : accepted + 1].tolist(), int(tokens[accepted])]
     num_emitted = report[1]

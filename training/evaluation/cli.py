@@ -69,7 +69,8 @@ def evaluate_command(
         sets: single-line, multi-line, random-span, humaneval, mbpp, humanevalfix, editeval, or all
             of these; holes:FOLDER punches holes into code of your own; perplexity:FOLDER.
         data: folder with the benchmarks' files.
-        mode: how drafts are accepted: ar, exact (the default), balanced or fast; may be repeated.
+        mode: how drafts are accepted: ar, exact (the default), balanced, fast or diffusion; may be
+            repeated.
         engine: ours (the default) or llama.cpp, which has mode ar only; may be repeated.
         layout: order of the prompt, spm (the default) or psm; may be repeated.
         limit: number of tasks, drawn with the seed.

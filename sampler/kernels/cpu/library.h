@@ -6,7 +6,7 @@
 #include "network.h"
 
 /// Raised with every change of what stands here.
-#define SEED_ABI 4
+#define SEED_ABI 5
 
 /// Matrices by number; `layer` is ignored for the first two. The last eight are the low-rank
 /// updates' a and b, in the order of the four before.
@@ -55,8 +55,9 @@ int64_t seed_weight_bytes(const Network* network);
 /// One forward over `num_rows` rows behind `start` cached ones; their K/V go into the cache, row
 /// after row. Without `places` they stand one after the other and each sees those before it.
 ///
-/// The rows from `first_row` to `end_row` get logits, a best id and its probability, each where its
-/// pointer is not null. Blocks until done.
+/// The rows from `first_row` to `end_row` get logits, a best id and its probability, and the share of
+/// the id in the next row, each where its pointer is not null (the last three come together). Blocks
+/// until done.
 void seed_forward(Network* network, const Call* call);
 }
 #pragma GCC visibility pop

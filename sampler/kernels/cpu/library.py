@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-ABI = 4
+ABI = 5
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -63,6 +63,7 @@ class Call(ctypes.Structure):
         ("logits", c_void_p),
         ("best", c_void_p),
         ("confidences", c_void_p),
+        ("shares", c_void_p),
     )
 
 

@@ -191,13 +191,13 @@ class NativeModel:
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
     ) -> Judgment:
-        """The argmax of the logits that a call would give, and its probability; no logits."""
+        """What the logits say that a call would give, see `Judgment`; without them."""
         num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
-        ids_R, confidence_R = torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows)
-        self._run(
-            ids_BT, cache, start, attention, gate_BT, rows, ids_R=ids_R, confidence_R=confidence_R
-        )
-        return Judgment(ids_R.long(), confidence_R)
+        ids_R, shares_R = torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows)
+        confidence_R = torch.empty(num_rows)
+        judged = (ids_R, confidence_R, shares_R)
+        self._run(ids_BT, cache, start, attention, gate_BT, rows, judged=judged)
+        return Judgment(ids_R.long(), confidence_R, shares_R)
 
     def _run(
         self,
@@ -209,8 +209,7 @@ class NativeModel:
         rows: slice | None,
         *,
         logits_BRV: Tensor | None = None,
-        ids_R: Tensor | None = None,
-        confidence_R: Tensor | None = None,
+        judged: tuple[Tensor, ...] = (),
     ) -> None:
         batch_size, num_rows = ids_BT.shape
         assert batch_size == 1, "the native kernels run one sequence at a time"
@@ -244,8 +243,7 @@ class NativeModel:
                 cache.key_scales.shape[-1],
             ),
             None if logits_BRV is None else logits_BRV.data_ptr(),
-            None if ids_R is None else ids_R.data_ptr(),
-            None if confidence_R is None else confidence_R.data_ptr(),
+            *(judged_R.data_ptr() for judged_R in judged),
         )
         self._library.seed_forward(self._handle, ctypes.byref(call))
 

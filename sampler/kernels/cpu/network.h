@@ -113,6 +113,7 @@ struct Call {
   float* logits;        // [row][vocab_size], or null
   int32_t* best;        // [row]: most likely id, or null
   float* confidences;   // [row]: its probability
+  float* shares;        // [row]: probability of the next row's id over that of the best; 0 if none
 };
 
 struct Path {

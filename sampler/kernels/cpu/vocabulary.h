@@ -63,6 +63,14 @@ inline void conclude(const Tally& tally, float* place) {
   memcpy(place + 2, &id, 4);
 }
 
+/// The id of the row behind row `row` of those that are judged; below 0 if there is none or the head
+/// has no row for it.
+inline int32_t next_id(const Network& network, const Call& call, int row) {
+  const int next = call.first_row + row + 1;
+  if (next >= call.num_rows || call.ids[next] >= network.head.num_outputs) return -1;
+  return (int32_t)call.ids[next];
+}
+
 /// Phase: logits of `num_rows` rows, as far as they are asked for, and what softmax needs of them.
 inline void score_vocabulary(
     const Network& network, const Call& call, int num_rows, Member& member) {
@@ -75,7 +83,11 @@ inline void score_vocabulary(
     for (int row = 0; row < num_rows; row += MAX_ROWS) {
       const int count = num_rows - row < MAX_ROWS ? num_rows - row : MAX_ROWS;
       Tally tallies[MAX_ROWS];
-      for (int r = 0; r < count; ++r) tallies[r] = {nothing, splat(0.0f), splat((int32_t)0)};
+      int32_t next_ids[MAX_ROWS];
+      for (int r = 0; r < count; ++r) {
+        tallies[r] = {nothing, splat(0.0f), splat((int32_t)0)};
+        next_ids[r] = call.best != nullptr ? next_id(network, call, row + r) : -1;
+      }
       for (int panel = begin; panel < end; ++panel) {
         Floats logits[2][MAX_ROWS];
         multiply(head, panel, network.input, row, count, logits);
@@ -88,6 +100,11 @@ inline void score_vocabulary(
             if (call.logits != nullptr) {
               float* place = call.logits + (int64_t)(row + r) * num_ids + tile * TILE;
               memcpy(place, &x, sizeof(float) * num_here);
+            }
+            if (next_ids[r] >= 0 && next_ids[r] / TILE == tile) {
+              alignas(64) float lanes[LANES];
+              store(lanes, x);
+              call.shares[row + r] = lanes[next_ids[r] % TILE];  // `settle` makes a share of it
             }
             if (num_here < TILE) {
               x = choose(less(lane_numbers(), splat((int32_t)num_here)), x, nothing);
@@ -126,6 +143,12 @@ inline void settle(
     store(lanes, total);
     call.best[row] = best;
     call.confidences[row] = 1.0f / lanes[0];
+    if (next_id(network, call, row) < 0) {
+      call.shares[row] = 0.0f;
+      return;
+    }
+    store(lanes, exponential(splat(call.shares[row] - top)));
+    call.shares[row] = lanes[0];
   });
 }
 

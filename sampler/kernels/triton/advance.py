@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sampler.kernels.triton.head import Verdict
 
-Acceptance = Literal["exact", "balanced", "fast"]
+Acceptance = Literal["exact", "ratio", "all"]
 LENGTH, SEQUENCE, LEFT, IS_DONE = range(4)
 """Places in the state: slots of the context, which sequence, tokens that may still be emitted, and
 whether an end was met (then nothing changes any more)."""
@@ -42,8 +42,8 @@ def advance(
     """Commit the accepted head of the chain and put the next one in its place.
 
     Args:
-        acceptance: `exact` accepts a draft that is the row's most likely token; `balanced` one
-            whose logit is no more than -`log_delta` below the highest; `fast` every draft.
+        acceptance: `exact` accepts a draft that is the row's most likely token; `ratio` one whose
+            logit is no more than -`log_delta` below the highest; `all` every draft.
         verdict: on all rows; `wanted_R` of a chain row is the logit of the draft behind it.
         chain_C: tokens of the chain, int64, replaced in place.
         starts_C: first row of the branch behind each chain row, int64.
@@ -52,7 +52,7 @@ def advance(
         report: int64, (EMITTED + C,), written.
         is_end_V: bool, tokens that end a completion; the end token itself is emitted.
         mask_id: what stands where nothing was drafted.
-        log_delta: natural logarithm of mode `balanced`'s ratio.
+        log_delta: natural logarithm of the least share that `ratio` accepts.
     """
     num_slots = len(chain_C)
     _advance[(1,)](
@@ -69,7 +69,7 @@ def advance(
         mask_id,
         log_delta,
         IS_EXACT=acceptance == "exact",
-        IS_BALANCED=acceptance == "balanced",
+        HAS_RATIO=acceptance == "ratio",
         BLOCK_C=triton.next_power_of_2(num_slots),
         num_warps=1,
     )
@@ -97,7 +97,7 @@ def advance_twin(
     drafts_L = chain_C[1:]
     if acceptance == "exact":
         is_accepted_L = drafts_L == verdict.tokens_R[:num_drafts]
-    elif acceptance == "balanced":
+    elif acceptance == "ratio":
         is_accepted_L = verdict.wanted_R[:num_drafts] >= verdict.logits_R[:num_drafts] + log_delta
     else:
         is_accepted_L = torch.ones_like(drafts_L, dtype=torch.bool)
@@ -135,7 +135,7 @@ def _advance(
     mask_id,
     log_delta,
     IS_EXACT: tl.constexpr,
-    IS_BALANCED: tl.constexpr,
+    HAS_RATIO: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     slot = tl.arange(0, BLOCK_C)
@@ -144,7 +144,7 @@ def _advance(
     draft = tl.load(chain + slot + 1, mask=has_draft, other=0)
     if IS_EXACT:
         is_refused = draft != tl.load(tokens + slot, mask=has_draft, other=0)
-    elif IS_BALANCED:
+    elif HAS_RATIO:
         best = tl.load(logits + slot, mask=has_draft, other=0.0)
         is_refused = tl.load(wanted + slot, mask=has_draft, other=0.0) < best + log_delta
     else:
