@@ -298,7 +298,7 @@ class Writer:
     def _denoise(
         self, task: Task, sequence: CachedSequence, settled: int, num_slots: int
     ) -> Generator[list[Event], None, Predicted]:
-        """A block of mode `diffusion`: denoised in steps with a yield behind each, then committed."""
+        """A block of mode `diffusion`: denoised in steps, a yield behind each, then committed."""
         settings, runner = self.settings, self.runner
         canvas = Canvas.masked(
             len(sequence.tokens),

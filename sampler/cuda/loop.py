@@ -45,8 +45,8 @@ class LoopSettings:
     """Sizes of the steps; they change the speed, and in `ar` and `exact` nothing else."""
 
     branch_sizes: tuple[int, ...] = (3, 3, 3, 3)
-    """All modes but `ar` and `diffusion`: MASK rows behind the settled token and behind each draft of
-    a chain. A chain has one draft less than this has places."""
+    """All modes but `ar` and `diffusion`: MASK rows behind the settled token and behind each draft
+    of a chain. A chain has one draft less than this has places."""
     block_size: int = 16
     """`diffusion`: slots of a canvas, the settled first one included."""
     max_steps: int = 4
