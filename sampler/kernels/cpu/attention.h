@@ -1,6 +1,9 @@
 // Attention over the cache, and the rows' own keys and values into it.
 //
-// The path has defined STEP_QUERIES and dot_keys, see forward.h.
+// The path has defined STEP_QUERIES, dot_keys and add_pair, see forward.h.
+//
+// Queries by keys, and weights by values, are sums of integers. Both factors of the latter are rounded:
+// the weights of a row to 14 bits of the largest (the values' scales are in them), values to 11.
 #pragma once
 
 #include "lanes.h"
@@ -20,24 +23,32 @@ ALWAYS_INLINE int32_t nearest(float x) {
   return bits - offset;
 }
 
+/// Largest magnitudes of a rounded weight and value: the products of BLEND_SLOTS fit in 31 bits.
+constexpr float WEIGHT_LIMIT = 16383.0f, VALUE_LIMIT = 1023.0f;
+constexpr int BLEND_SLOTS = 128;
+
+/// Round to int16, `to` with a step between numbers; returns the scale.
+inline float round_to(const float* from, int count, float limit, int16_t* to, int step) {
+  float most = 0.0f;
+  for (int i = 0; i < count; ++i) {
+    const float magnitude = __builtin_fabsf(from[i]);
+    most = magnitude > most ? magnitude : most;
+  }
+  const float inverse = most > 0.0f ? limit / most : 0.0f;
+  for (int i = 0; i < count; ++i) to[i * step] = (int16_t)nearest(from[i] * inverse);
+  return most / limit;
+}
+
 /// Rotary position embedding, halves convention, then int16; returns the scale.
 inline float rotate(
     const float* from, const float* cosines, const float* sines, int head_dim, int16_t* to) {
   const int half = head_dim / 2;
   float rotated[512];
-  float most = 0.0f;
   for (int i = 0; i < half; ++i) {
     rotated[i] = from[i] * cosines[i] - from[half + i] * sines[i];
     rotated[half + i] = from[half + i] * cosines[i] + from[i] * sines[i];
   }
-  for (int i = 0; i < head_dim; ++i) {
-    const float magnitude = __builtin_fabsf(rotated[i]);
-    most = magnitude > most ? magnitude : most;
-  }
-  const float limit = attention_limit(head_dim);
-  const float inverse = most > 0.0f ? limit / most : 0.0f;
-  for (int i = 0; i < head_dim; ++i) to[i] = (int16_t)nearest(rotated[i] * inverse);
-  return most / limit;
+  return round_to(rotated, head_dim, attention_limit(head_dim), to, 1);
 }
 
 /// Phase: queries, and the rows' keys and values into the cache. One unit is one head of all rows.
@@ -70,10 +81,9 @@ inline void place_heads(const Network& network, const Call& call, int layer, Mem
       } else {
         const int64_t kv_head =
             (int64_t)layer * num_kv_heads + head - shape.num_heads - num_kv_heads;
-        uint16_t* to = cache.values + (kv_head * cache.num_slots + slot) * padded_head_dim(head_dim);
-        for (int i = 0; i < head_dim; ++i) {
-          to[i / 32 * 32 + i % 16 * 2 + i / 16 % 2] = to_bfloat16(from[i]);
-        }
+        int16_t* to = cache.values + (kv_head * cache.num_slots + slot / 2 * 2) * head_dim + slot % 2;
+        cache.value_scales[kv_head * cache.num_slots + slot] =
+            round_to(from, head_dim, VALUE_LIMIT, to, 2);
       }
     }
   });
@@ -101,8 +111,10 @@ struct Seen {
   int num_slots() const { return first > end ? first : end; }
 };
 
-/// Scores to weights in place, zero where nothing is seen up to the last tile; returns 1 / sum.
-inline float soften(float* scores, float scale, const Seen& seen, int num_tiles) {
+/// Scores to rounded weights in place, zero where nothing is seen up to the last tile. What they
+/// stand for is each times the result: weight of the slot, times its value's scale.
+inline float soften(
+    float* scores, float scale, const float* value_scales, const Seen& seen, int num_tiles) {
   const Ints lanes = lane_numbers();
   const Ints first = splat((int32_t)seen.first), end = splat((int32_t)seen.end);
   const Ints before = splat((int32_t)seen.begin - 1);
@@ -120,47 +132,57 @@ inline float soften(float* scores, float scale, const Seen& seen, int num_tiles)
     most = max(most, x);
   }
   const Floats top = splat(highest(most));
-  Floats total = zero;
+  Floats total = zero, widest = zero;
   for (int tile = 0; tile < num_seen; ++tile) {
     Floats weight = exponential(load(scores + tile * TILE) - top);
     if (tile >= num_whole) weight = choose(is_visible(tile), weight, zero);
-    store(scores + tile * TILE, weight);
     total = total + weight;
+    weight = weight * load(value_scales + tile * TILE);
+    store(scores + tile * TILE, weight);
+    widest = max(widest, weight);
   }
-  for (int tile = num_seen; tile < num_tiles; ++tile) store(scores + tile * TILE, zero);
-  return 1.0f / sum(total);
+  const float largest = highest(widest);
+  const Floats inverse = splat(largest > 0.0f ? WEIGHT_LIMIT / largest : 0.0f);
+  int16_t* rounded_weights = (int16_t*)scores;  // tile by tile in front of what is still to be read
+  for (int tile = 0; tile < num_seen; ++tile) {
+    narrow(rounded_weights + tile * TILE, rounded(load(scores + tile * TILE) * inverse));
+  }
+  for (int tile = num_seen; tile < num_tiles; ++tile) {
+    narrow(rounded_weights + tile * TILE, splat(0));
+  }
+  return largest / WEIGHT_LIMIT / sum(total);
 }
 
-/// R rows of weights by values: 16 · D dimensions of the weighted sums, times `inverses`.
+/// R rows of rounded weights by rounded values: 16 · D dimensions of the sums, times `factors`.
 template <int R, int D>
 inline void blend(
-    const float* weights, int64_t stride, const uint16_t* values, int value_width, int num_slots,
-    const float* inverses, float* const* to, int first_dim, int head_dim) {
-  Floats sums[R][D];
-#pragma GCC unroll 6
+    const int16_t* weights, int64_t stride, const int16_t* values, int head_dim, int num_slots,
+    const float* factors, float* const* to, int first_dim) {
+  Floats totals[R][D];
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int d = 0; d < D; ++d) sums[r][d] = splat(0.0f);
+    for (int d = 0; d < D; ++d) totals[r][d] = splat(0.0f);
   }
-  values += first_dim;
-  for (int slot = 0; slot < num_slots; ++slot) {
-    Floats value[D];
-#pragma GCC unroll 2
-    for (int d = 0; d < D; d += 2) load_bfloat16(values + d * LANES, value[d], value[d + 1]);
-    values += value_width;
+  values += first_dim * 2;
+  for (int begin = 0; begin < num_slots; begin += BLEND_SLOTS) {
+    const int end = begin + BLEND_SLOTS < num_slots ? begin + BLEND_SLOTS : num_slots;
+    Ints sums[R][D];
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-      const Floats weight = splat(weights[r * stride + slot]);
 #pragma GCC unroll 4
-      for (int d = 0; d < D; ++d) sums[r][d] = sums[r][d] + weight * value[d];
+      for (int d = 0; d < D; ++d) sums[r][d] = splat(0);
+    }
+    for (int slot = begin; slot < end; slot += 2) {
+      add_pair<R, D>(sums, values + (int64_t)slot * head_dim, weights + slot, stride);
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int d = 0; d < D; ++d) totals[r][d] = totals[r][d] + to_floats(sums[r][d]);
     }
   }
-#pragma GCC unroll 6
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
     for (int d = 0; d < D; ++d) {
-      const int dim = first_dim + d * LANES;
-      if (dim < head_dim) store(to[r] + dim, sums[r][d] * splat(inverses[r]));
+      store(to[r] + first_dim + d * LANES, totals[r][d] * splat(factors[r]));
     }
   }
 }
@@ -171,16 +193,14 @@ constexpr int BLEND_LANES = PARTS == 1 ? 4 : 2;
 
 template <int R>
 inline void blend_rows(
-    const float* weights, int64_t stride, const uint16_t* values, int head_dim, int num_slots,
-    const float* inverses, float* const* to) {
-  const int width = padded_head_dim(head_dim);
+    const int16_t* weights, int64_t stride, const int16_t* values, int head_dim, int num_slots,
+    const float* factors, float* const* to) {
   int dim = 0;
-  for (; dim + BLEND_LANES * LANES <= width; dim += BLEND_LANES * LANES) {
-    blend<R, BLEND_LANES>(
-        weights, stride, values, width, num_slots, inverses, to, dim, head_dim);
+  for (; dim + BLEND_LANES * LANES <= head_dim; dim += BLEND_LANES * LANES) {
+    blend<R, BLEND_LANES>(weights, stride, values, head_dim, num_slots, factors, to, dim);
   }
-  for (; dim < width; dim += 2 * LANES) {
-    blend<R, 2>(weights, stride, values, width, num_slots, inverses, to, dim, head_dim);
+  for (; dim < head_dim; dim += LANES) {
+    blend<R, 1>(weights, stride, values, head_dim, num_slots, factors, to, dim);
   }
 }
 
@@ -222,8 +242,8 @@ inline void attend(
     const int16_t* queries = network.queries + index * head_dim;
     const int16_t* keys = cache.keys + place * cache.num_slots * head_dim;
     const float* key_scales = cache.key_scales + place * cache.num_slots;
-    const uint16_t* values =
-        cache.values + place * cache.num_slots * padded_head_dim(head_dim);
+    const int16_t* values = cache.values + place * cache.num_slots * head_dim;
+    const float* value_scales = cache.value_scales + place * cache.num_slots;
     for (int begin = 0; begin < count; begin += STEP_QUERIES) {
       const int left = count - begin < STEP_QUERIES ? count - begin : STEP_QUERIES;
 #define CASE(R)                                                                              \
@@ -239,21 +259,23 @@ inline void attend(
       }
 #undef CASE
     }
-    float inverses[MAX_QUERIES];
+    float factors[MAX_QUERIES];
     float* to[MAX_QUERIES];
     for (int i = 0; i < count; ++i) {
       const int query = first + i, head = kv_head * heads_per_kv + query % heads_per_kv;
-      inverses[i] = soften(
-          scores + i * stride, network.query_scales[index + i] / root, seen(query), num_tiles);
+      factors[i] = soften(
+          scores + i * stride, network.query_scales[index + i] / root, value_scales, seen(query),
+          num_tiles);
       to[i] = network.attended +
               ((int64_t)(query / heads_per_kv) * shape.num_heads + head) * head_dim;
     }
     for (int i = 0; i < count; i += BLEND_ROWS) {
-      const float* weights = scores + i * stride;
+      const int16_t* weights = (const int16_t*)(scores + i * stride);
 #define CASE(R)                                                                                  \
   case R:                                                                                        \
     if constexpr (R <= BLEND_ROWS) {                                                             \
-      blend_rows<R>(weights, stride, values, head_dim, num_slots, inverses + i, to + i);         \
+      blend_rows<R>(                                                                             \
+          weights, 2 * stride, values, head_dim, num_tiles * TILE, factors + i, to + i);         \
     }                                                                                            \
     break;
       switch (count - i < BLEND_ROWS ? count - i : BLEND_ROWS) {

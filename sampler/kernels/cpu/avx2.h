@@ -39,4 +39,21 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
   }
 }
 
+/// Adds a pair of slots: D sixteens of values, weighed for R rows.
+template <int R, int D>
+ALWAYS_INLINE void add_pair(
+    Ints (*sums)[D], const int16_t* values, const int16_t* weights, int64_t stride) {
+#pragma GCC unroll 2
+  for (int d = 0; d < D; ++d) {
+    const __m256i* value = (const __m256i*)(values + d * TILE * 2);
+    const __m256i low = _mm256_loadu_si256(value), high = _mm256_loadu_si256(value + 1);
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r) {
+      const __m256i weight = broadcast_four(weights + r * stride);
+      add_pairs(sums[r][d].part[0], low, weight);
+      add_pairs(sums[r][d].part[1], high, weight);
+    }
+  }
+}
+
 }  // namespace

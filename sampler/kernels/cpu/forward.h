@@ -8,10 +8,12 @@
 //                    (the last three: its own or those of products.h)
 //   STEP_QUERIES     queries whose sums with 16 keys fit into registers at once
 //   dot_keys         R queries by 16 keys
+//   add_pair         R rows of weights by the values of two slots
 //
 // A row's result does not depend on the rows beside it, on where it stands among them, or on the
 // number of threads: each row goes through the same operations in the same order. Products of
-// weights and of queries by keys are sums of integers, which have no order at all.
+// weights, of queries by keys and, 128 slots at a time, of their weights by values are sums of
+// integers, which have no order at all.
 //
 // Reference: model/network.py. Shapes: T rows, R rows at once, K inputs, N outputs.
 #pragma once

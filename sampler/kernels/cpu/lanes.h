@@ -56,6 +56,14 @@ ALWAYS_INLINE Ints splat(int32_t value) {
   EACH_PART x.part[i] = value - IntPart{};
   return x;
 }
+/// The low halves of all lanes, next to each other.
+ALWAYS_INLINE void narrow(int16_t* to, const Ints& x) {
+  typedef int16_t ShortPart __attribute__((vector_size(LANE_BYTES / 2)));
+  EACH_PART {
+    const ShortPart part = __builtin_convertvector(x.part[i], ShortPart);
+    memcpy(to + i * PART, &part, sizeof part);
+  }
+}
 /// 0, 1, … 15.
 ALWAYS_INLINE Ints lane_numbers() {
   alignas(64) const int32_t numbers[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -127,21 +135,6 @@ ALWAYS_INLINE Ints rounded(const Floats& a) {
     x.part[i] = (IntPart)moved - (IntPart)(FloatPart{} + ROUNDER);
   }
   return x;
-}
-
-/// Widen 32 bfloat16 that lie as pairs: number i in the low half of word i, number 16 + i in the high.
-ALWAYS_INLINE void load_bfloat16(const uint16_t* from, Floats& first, Floats& second) {
-  Ints pairs;
-  memcpy(&pairs, from, sizeof pairs);
-  EACH_PART {
-    first.part[i] = (FloatPart)(pairs.part[i] << 16);
-    second.part[i] = (FloatPart)(pairs.part[i] & (int32_t)0xffff0000);
-  }
-}
-ALWAYS_INLINE uint16_t to_bfloat16(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 /// e^x, relative error below 2e-7 (the degree-6 polynomial of Cephes expf); x is clamped to ±87.

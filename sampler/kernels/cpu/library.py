@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-ABI = 5
+ABI = 6
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -44,6 +44,7 @@ class Cache(ctypes.Structure):
         ("keys", c_void_p),
         ("key_scales", c_void_p),
         ("values", c_void_p),
+        ("value_scales", c_void_p),
         ("num_slots", c_int32),
     )
 

@@ -1,7 +1,7 @@
 """The network on the native CPU kernels: the surface of `model.network.Transformer`, int8 inside.
 
-Weights and activations are int8 with a scale per 64 inputs, their products sums of integers, keys
-int16, values bfloat16, everything else float32. A row's logits do not depend on the rows beside it:
+Weights and activations are int8 with a scale per 64 inputs, their products sums of integers, keys,
+values and the weights of attention int16, everything else float32. A row's logits do not depend on the rows beside it:
 T rows at once give, bit for bit, what one by one gives, on every path and with any number of
 threads.
 
@@ -56,7 +56,9 @@ class NativeCache:
     key_scales: Tensor
     """(layers, G, slots) float32."""
     values: Tensor
-    """(layers, G, slots, K / 32, 16, 2) bfloat16: dimensions i and 16 + i side by side."""
+    """(layers, G, slots / 2, K, 2) int16, a scale for each slot and head."""
+    value_scales: Tensor
+    """(layers, G, slots) float32."""
     num_positions: int
 
 
@@ -156,12 +158,13 @@ class NativeModel:
         num_tiles = -(-num_positions // TILE)
         heads = (config.num_layers, config.num_kv_heads)
         keys = np.zeros((*heads, num_tiles, config.head_dim // 2, TILE, 2), np.int16)
-        num_pairs = -(-config.head_dim // 32)
-        values = np.zeros((*heads, num_tiles * TILE, num_pairs, 16, 2), np.int16)
+        values = np.zeros((*heads, num_tiles * TILE // 2, config.head_dim, 2), np.int16)
+        scales = [np.zeros((*heads, num_tiles * TILE), np.float32) for _ in range(2)]
         return NativeCache(
             torch.from_numpy(keys),
-            torch.from_numpy(np.zeros((*heads, num_tiles * TILE), np.float32)),
-            torch.from_numpy(values).view(torch.bfloat16),
+            torch.from_numpy(scales[0]),
+            torch.from_numpy(values),
+            torch.from_numpy(scales[1]),
             num_positions,
         )
 
@@ -240,6 +243,7 @@ class NativeModel:
                 cache.keys.data_ptr(),
                 cache.key_scales.data_ptr(),
                 cache.values.data_ptr(),
+                cache.value_scales.data_ptr(),
                 cache.key_scales.shape[-1],
             ),
             None if logits_BRV is None else logits_BRV.data_ptr(),

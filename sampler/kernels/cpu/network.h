@@ -86,15 +86,13 @@ struct Network {
   float* statistics;  // [chunk of the head][T][highest, sum, id as bits]
 };
 
-/// Dimensions of a value as it lies in the cache.
-inline int padded_head_dim(int head_dim) { return (head_dim + 31) / 32 * 32; }
-
 /// Keys and values of one sequence, all layers.
 struct Cache {
-  int16_t* keys;       // [layer][kv head][slot / 16][head_dim / 2][16 slots][2]
-  float* key_scales;   // [layer][kv head][slot]
-  uint16_t* values;    // [layer][kv head][slot][head_dim / 32][16 pairs i, 16 + i], bfloat16
-  int32_t num_slots;   // a multiple of 16
+  int16_t* keys;        // [layer][kv head][slot / 16][head_dim / 2][16 slots][2]
+  float* key_scales;    // [layer][kv head][slot]
+  int16_t* values;      // [layer][kv head][slot / 2][head_dim][2 slots]
+  float* value_scales;  // [layer][kv head][slot]
+  int32_t num_slots;    // a multiple of 16
 };
 
 /// Where a row stands and which rows of its own call it sees: the first `first` ones and those from

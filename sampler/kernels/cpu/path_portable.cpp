@@ -47,6 +47,22 @@ ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* quer
   }
 }
 
+/// Adds a pair of slots: D sixteens of values, weighed for R rows.
+template <int R, int D>
+ALWAYS_INLINE void add_pair(
+    Ints (*sums)[D], const int16_t* values, const int16_t* weights, int64_t stride) {
+  for (int r = 0; r < R; ++r) {
+    const int16_t* weight = weights + r * stride;
+    for (int d = 0; d < D; ++d) {
+      const int16_t* value = values + d * TILE * 2;
+      int32_t lanes[LANES];
+      store(lanes, sums[r][d]);
+      for (int n = 0; n < TILE; ++n) lanes[n] += value[2 * n] * weight[0] + value[2 * n + 1] * weight[1];
+      sums[r][d] = load(lanes);
+    }
+  }
+}
+
 }  // namespace
 
 #include "products.h"
