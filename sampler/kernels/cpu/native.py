@@ -1,9 +1,9 @@
 """The network on the native CPU kernels: the surface of `model.network.Transformer`, int8 inside.
 
 Weights and activations are int8 with a scale per 64 inputs, their products sums of integers, keys,
-values and the weights of attention int16, everything else float32. A row's logits do not depend on the rows beside it:
-T rows at once give, bit for bit, what one by one gives, on every path and with any number of
-threads.
+values and the weights of attention int16, everything else float32. A row's logits do not depend on
+the rows beside it: T rows at once give, bit for bit, what one by one gives, on every path and with
+any number of threads.
 
 Knows no sampling. Shape suffixes as in `model.network`.
 """
