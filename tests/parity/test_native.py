@@ -27,6 +27,8 @@ from model.weights import StoredWeights, load_model, save_model
 from sampler.kernels.cpu import library
 from sampler.kernels.cpu.native import NativeModel
 from sampler.load import choose_kernels, open_engine
+from sampler.policy import shares
+from sampler.runner import next_ids
 from tests.tiny import tiny_vocabulary, tokenizer_json
 
 CPU = torch.device("cpu")
@@ -111,6 +113,7 @@ def test_all_paths_and_thread_counts_give_the_same_bits(shape: str, path: str) -
         other = model.judge(ids_BT, gate_BT=gate_BT)
         assert torch.equal(other.tokens_L, judged.tokens_L)
         assert torch.equal(other.confidence_L, judged.confidence_L)
+        assert torch.equal(other.shares_L, judged.shares_L)
 
 
 @needs_library
@@ -243,6 +246,9 @@ def test_rows_with_logits_are_a_slice_of_all(shape: str, rows: slice | None) -> 
     assert torch.equal(judged.tokens_L, expected[0].argmax(-1))
     confidence_L = expected[0].softmax(-1).amax(-1)
     torch.testing.assert_close(judged.confidence_L, confidence_L, atol=1e-5, rtol=1e-5)
+    behind = next_ids(ids_BT, model.config.mask_id)[rows or slice(None)]
+    assert torch.equal(judged.shares_L == 0, behind == model.config.mask_id)
+    torch.testing.assert_close(judged.shares_L, shares(expected[0], behind), atol=1e-5, rtol=1e-5)
 
 
 @needs_library

@@ -2,8 +2,9 @@
 //
 // The path has defined STEP_QUERIES, dot_keys and add_pair, see forward.h.
 //
-// Queries by keys, and weights by values, are sums of integers. Both factors of the latter are rounded:
-// the weights of a row to 14 bits of the largest (the values' scales are in them), values to 11.
+// Queries by keys, and weights by values, are sums of integers. Both factors of the latter are
+// rounded: the weights of a row to 14 bits of the largest, the values' scales in them, values to 10
+// and a sign.
 #pragma once
 
 #include "lanes.h"

@@ -57,7 +57,9 @@ ALWAYS_INLINE void add_pair(
       const int16_t* value = values + d * TILE * 2;
       int32_t lanes[LANES];
       store(lanes, sums[r][d]);
-      for (int n = 0; n < TILE; ++n) lanes[n] += value[2 * n] * weight[0] + value[2 * n + 1] * weight[1];
+      for (int n = 0; n < TILE; ++n) {
+        lanes[n] += value[2 * n] * weight[0] + value[2 * n + 1] * weight[1];
+      }
       sums[r][d] = load(lanes);
     }
   }
