@@ -98,8 +98,9 @@ class Writer:
         task.excerpt_tokens = context.excerpt_tokens
         if request.old_code:
             task.old_code = OldCode(self._tokenizer.encode(request.old_code))
-            if request.mode != "ar":  # nothing that accepts more has been faster or as good
-                request = task.request = replace(request, mode="exact")
+        is_edit = request.old_code or request.must_change
+        if is_edit and request.mode != "ar":  # nothing that accepts more has been faster or as good
+            request = task.request = replace(request, mode="exact")
         sequence, num_cached = self.cache.acquire(context.tokens)
         fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
         length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1

@@ -60,8 +60,9 @@ class Complete:
     """What the answer resembles, for layout `chat`: unchanged stretches of it are copied. All modes
     but `ar` are `exact` then."""
     must_change: bool = False
-    """Whether `old_code` itself is no answer: then the least sure token of it is replaced by the
-    next best one, and what follows is written anew (`sampler.refusal`)."""
+    """Whether `old_code` itself, empty or not, is no answer: then the least sure token of it is
+    replaced by the next best one, and what follows is written anew (`sampler.refusal`). All modes
+    but `ar` are `exact` then too."""
     budget_ms: float | None = None
     """Time from arrival after which the best text so far is returned; None means no limit."""
     is_ahead: bool = False
