@@ -12,7 +12,7 @@ Shape suffixes: R rows with a loss, D width, V vocabulary, T tokens, N trajector
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any
 
@@ -65,6 +65,7 @@ def chunked_cross_entropy(
     chunk: int = ROWS_PER_CHUNK,
     teacher_hidden_RD: Tensor | None = None,
     kl_weight: float = 0.5,
+    unsaid_ids: Tensor | None = None,
     temperature: float = 1.0,
     vocabulary_ids: Tensor | None = None,
     normalizer: Tensor | float | None = None,
@@ -86,6 +87,8 @@ def chunked_cross_entropy(
         chunk: rows whose logits exist at a time.
         teacher_hidden_RD: states of the teacher that predict the same tokens.
         kl_weight: share of the loss that is KL; of no account without a teacher.
+        unsaid_ids: ids that the teacher is not to predict: its distribution over the others counts.
+            Not with a trimmed vocabulary.
         temperature: T of the KL.
         vocabulary_ids: ascending ids of a trimmed vocabulary; the head's other rows take no part,
             as if their logits were −∞. A row whose target is not among them gets weight 0, in the
@@ -93,6 +96,7 @@ def chunked_cross_entropy(
         normalizer: what the sum is divided by, Σ w by default; the Σ w of all micro-batches and
             processes makes a split batch count like a whole one.
     """
+    assert unsaid_ids is None or vocabulary_ids is None, "their places in it are not looked up"
     weights_R = weights_R.to(_precise(hidden_RD).dtype)
     targets_R = targets_R.masked_fill(weights_R == 0, 0)
     num_outside = torch.zeros((), dtype=torch.long, device=targets_R.device)
@@ -114,6 +118,7 @@ def chunked_cross_entropy(
         targets_R,
         scaled_R,
         teacher_hidden_RD,
+        unsaid_ids,
         chunk,
         kl_share,
         temperature,
@@ -150,6 +155,52 @@ def ar_loss(
         weight_T[1:][is_row_T].float(),
         chunk=chunk,
     )
+
+
+def ending_loss(
+    hidden_RD: Tensor,
+    base_hidden_RD: Tensor,
+    head_weight_VD: Tensor,
+    targets_R: Tensor,
+    weights_R: Tensor,
+    end_ids: Tensor,
+    keep_weight: float,
+    *,
+    chunk: int = ROWS_PER_CHUNK,
+) -> ChunkedLoss:
+    """Cross-entropy of the ends; before them, mostly KL to what the base says where it must go on.
+
+    Mean over Σ w of −log p(end) where the target is an end, and elsewhere of
+    (1 − k) · −log p(target) + k · KL(q ‖ p), q the base's distribution without the end ids. A row
+    that ends too early pays for it in both: −log(1 − p(end)) is part of each.
+
+    Args:
+        hidden_RD: states of the model that is trained.
+        base_hidden_RD: states of the base, which predict the same tokens.
+        head_weight_VD: of both.
+        targets_R: int64 ids.
+        weights_R: weight of each row, not negative.
+        end_ids: those that end a completion.
+        keep_weight: k.
+        chunk: rows whose logits exist at a time.
+    """
+    is_end_R = torch.isin(targets_R, end_ids)
+    ends, others = (
+        chunked_cross_entropy(
+            hidden_RD[is_part_R],
+            head_weight_VD,
+            targets_R[is_part_R],
+            weights_R[is_part_R],
+            chunk=chunk,
+            teacher_hidden_RD=teacher_RD,
+            kl_weight=keep_weight,
+            unsaid_ids=end_ids,
+            normalizer=weights_R.sum(),
+        )
+        for is_part_R, teacher_RD in ((is_end_R, None), (~is_end_R, base_hidden_RD[~is_end_R]))
+    )
+    names = [field.name for field in fields(ChunkedLoss)]
+    return ChunkedLoss(**{name: getattr(ends, name) + getattr(others, name) for name in names})
 
 
 def certainty_loss(logits_RV: Tensor, targets_R: Tensor) -> Tensor:
@@ -288,6 +339,7 @@ class _ChunkedLinearLoss(torch.autograd.Function):
         targets_R: Tensor,
         scaled_R: Tensor,
         teacher_RD: Tensor | None,
+        unsaid: Tensor | None,
         chunk: int,
         kl_share: float,
         temperature: float,
@@ -309,7 +361,11 @@ class _ChunkedLinearLoss(torch.autograd.Function):
             grad_RV = log_p_RV.exp()
             grad_RV.scatter_add_(1, target_R1, torch.full_like(target_R1, -1).to(grad_RV))
             if teacher_RD is not None:
-                log_q_RV = (_precise(teacher_RD[rows] @ head_VD.T) / temperature).log_softmax(-1)
+                teacher_RV = _precise(teacher_RD[rows] @ head_VD.T) / temperature
+                if unsaid is not None:
+                    # Not −∞, of which 0 times is no number.
+                    teacher_RV[:, unsaid] = torch.finfo(teacher_RV.dtype).min
+                log_q_RV = teacher_RV.log_softmax(-1)
                 log_p_RV = (logits_RV / temperature).log_softmax(-1)
                 q_RV = log_q_RV.exp()
                 kl_R[rows] = (q_RV * (log_q_RV - log_p_RV)).sum(-1) * temperature**2
@@ -331,7 +387,7 @@ class _ChunkedLinearLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, loss_grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         grads = [None if grad is None else grad * loss_grad for grad in ctx.saved_tensors]
-        return (*grads, *[None] * 6)
+        return (*grads, *[None] * 7)
 
 
 class _RowLikelihoods(torch.autograd.Function):

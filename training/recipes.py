@@ -33,11 +33,16 @@ class Recipe:
     records_per_step: int
     max_tokens: int
     """Records are cut to so many of their last tokens."""
-    long_hole: int = 0
-    """Every other record has a hole of at least so many tokens (stage `fim`); 0: as they come, half
-    of them under ten, from which a model learns to end after a line whatever is asked."""
+    has_runs: bool = False
+    """Whether every other record is a run of lines (`training.data.holes`; stage `fim`). From holes
+    as they come, half of them under ten tokens, a model learns to end after a line whatever is
+    asked, and from whole statements that an end is near wherever one may be."""
+    keep_weight: float = 0.0
+    """Share of the loss of a token before the end that is forward KL to the base without the
+    update, whose own ends count for nothing (stage `fim`); the rest is cross-entropy. At 1 only the
+    ends are learnt from the data."""
     num_edits: int = 0
-    """Edits that follow each record, or each pair of records where there are long holes, as
+    """Edits that follow each record, or each pair of records where there are runs of lines, as
     questions with their answers (stage `fim`)."""
     max_edit_tokens: int = 0
     """Of such a question with its answer."""
@@ -154,7 +159,8 @@ def fim() -> Recipe:
         num_steps=110,
         records_per_step=4,
         max_tokens=768,
-        long_hole=24,
+        has_runs=True,
+        keep_weight=0.9,
         rank=16,
         alpha=32.0,
         peak_lr=2e-4,

@@ -28,7 +28,7 @@ from training.held_out import held_out_figures
 from training.progress import training_bar
 from training.rates import matmul_rate
 from training.recipes import RECIPES, Recipe, RecipeError
-from training.source import ShardSource, long_holes, short_edits
+from training.source import ShardSource, runs_of_lines, short_edits
 from training.train import Run, train
 
 PositiveInt = Annotated[int, Parameter(validator=validators.Number(gte=1))]
@@ -113,9 +113,9 @@ def train_command(
             )
         shards, held_out = Shards(data).split(HELD_OUT_SHARE)
         edits, unseen_edits = _edits(chosen, data)
-        long: Shards | None = None
+        runs: Shards | None = None
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
-            long = long_holes(chosen, shards)
+            runs = runs_of_lines(chosen, shards)
             shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
         if not len(shards):
             raise ShardError(f"{data} has no record that recipe {recipe} could train on.")
@@ -149,12 +149,12 @@ def train_command(
             ),
         )
         if evaluate_every and len(held_out):
-            unseen_long = long_holes(chosen, held_out) if long is not None else None
+            unseen_runs = runs_of_lines(chosen, held_out) if runs is not None else None
             unseen = ShardSource(
                 held_out,
                 special_ids,
                 chosen.seed,
-                long=unseen_long,
+                runs=unseen_runs,
                 edits=unseen_edits if chosen.stage == "fim" else None,
                 num_edits=2,
             )
@@ -166,7 +166,7 @@ def train_command(
             chosen.vocabulary_size,
             edits=edits,
             num_edits=max(chosen.num_edits, 1),
-            long=long,
+            runs=runs,
             decode=Tokenizer(vocabulary).decode if chosen.syntax_weight > 0 else None,
         )
         console = Console(stderr=True, quiet=not world.is_first)

@@ -27,7 +27,7 @@ class ShardSource:
         *,
         edits: EditShards | None = None,
         num_edits: int = 1,
-        long: Shards | None = None,
+        runs: Shards | None = None,
         decode: Callable[[Iterable[int]], str] | None = None,
     ) -> None:
         """Choose what is drawn.
@@ -39,13 +39,13 @@ class ShardSource:
             vocabulary_size: ids that a trimmed vocabulary keeps; None: all.
             edits: edits to draw in turn with the records.
             num_edits: how many of them behind each record, or each pair of records where there are
-                long ones.
-            long: records with long holes to draw in turn with the records.
+                runs.
+            runs: records of runs of lines to draw in turn with the records.
             decode: text of ids; with it, records can be read as code.
         """
         self._turns: list[Shards | EditShards] = [shards]
-        if long is not None:
-            self._turns.append(long)
+        if runs is not None:
+            self._turns.append(runs)
         if edits is not None:
             self._turns += [edits] * num_edits
         self._seed, self._decode = seed, decode
@@ -87,9 +87,9 @@ def short_edits(recipe: Recipe, edits: EditShards) -> EditShards | None:
     return short if len(short) else None
 
 
-def long_holes(recipe: Recipe, shards: Shards) -> Shards | None:
+def runs_of_lines(recipe: Recipe, shards: Shards) -> Shards | None:
     """Records for every other place of stage `fim`; None where the recipe or the data has none."""
-    if not recipe.long_hole:
+    if not recipe.has_runs:
         return None
-    long = shards.holes(recipe.max_tokens, min_target=recipe.long_hole)
-    return long if len(long) else None
+    runs = shards.holes(recipe.max_tokens, "run")
+    return runs if len(runs) else None

@@ -16,7 +16,8 @@ from sampler.load import open_engine
 from tests.tiny_model import write_tiny_model
 from training.cli import app
 from training.data.edit_records import EditRecord
-from training.data.records import RecordMaker
+from training.data.holes import RecordKind
+from training.data.records import Record, RecordMaker
 from training.data.shards import (
     EDITS,
     EditShards,
@@ -27,7 +28,7 @@ from training.data.shards import (
     write_shards,
 )
 from training.recipes import RECIPES, RecipeError, adapt, edit, fim, instruct, onpolicy, order
-from training.source import ShardSource, long_holes, short_edits
+from training.source import ShardSource, runs_of_lines, short_edits
 from training.stages.edit import PairRecord
 from training.stages.reward import CodeRecord
 
@@ -167,24 +168,29 @@ def test_edits_follow_pairs_of_records_in_stage_fim(model, shards, tmp_path):
     assert short_edits(replace(recipe, num_edits=0), EditShards(tmp_path)) is None
     assert short_edits(replace(recipe, max_edit_tokens=3), EditShards(tmp_path)) is None
     records = Shards(shards)
-    source = ShardSource(records, [508, 509], 0, edits=short, num_edits=3, long=records)
+    source = ShardSource(records, [508, 509], 0, edits=short, num_edits=3, runs=records)
     drawn = [source.draw(index) for index in range(10)]
     is_edit = [isinstance(record, PairRecord) for record in drawn]
     assert is_edit == [False, False, True, True, True] * 2
     assert len({len(record.ids_S) for record in drawn[2:5]}) == 3  # an epoch has each once
 
 
-def test_every_other_record_has_a_long_hole_where_the_recipe_asks_for_it(shards):
-    records = Shards(shards)
-    targets = sorted(len(records[i].tokens) - records[i].target_start for i in range(len(records)))
-    recipe = replace(fim(), max_tokens=512, long_hole=targets[len(targets) * 3 // 4])
-    long = long_holes(recipe, records)
-    source = ShardSource(records, [508, 509], 0, long=long)
-    drawn = [source.draw(index) for index in range(40)]
-    lengths = [len(record.ids_S) - record.target_start for record in drawn]
-    assert min(lengths[1::2]) >= recipe.long_hole > min(lengths[::2])
-    assert long_holes(replace(recipe, long_hole=10_000), records) is None
-    assert long_holes(replace(recipe, long_hole=0), records) is None
+def test_every_other_record_is_a_run_of_lines_where_the_recipe_asks_for_it(tmp_path):
+    kinds: list[RecordKind] = ["line", "run", "span", "run", "file", "line"]
+    records = [
+        Record(np.arange(number + 5, dtype=np.uint32), 2, kind) for number, kind in enumerate(kinds)
+    ]
+    write_shards(tmp_path, [Pack.of((record, 7) for record in records)], {})
+    shards = Shards(tmp_path)
+    runs = runs_of_lines(replace(fim(), max_tokens=8), shards)
+    assert runs is not None
+    assert [len(runs[index].tokens) for index in range(len(runs))] == [6, 8]
+    source = ShardSource(shards, [508, 509], 0, runs=runs)
+    lengths = [len(source.draw(index).ids_S) for index in range(12)]
+    assert sorted(lengths[1::2]) == [6, 6, 6, 8, 8, 8]
+    assert sorted(lengths[::2]) == [5, 6, 7, 8, 9, 10]
+    assert runs_of_lines(replace(fim(), max_tokens=5), shards) is None
+    assert runs_of_lines(replace(fim(), has_runs=False), shards) is None
 
 
 def test_shards_of_another_tokenizer_are_refused(model, shards, tmp_path):

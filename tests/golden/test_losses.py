@@ -24,6 +24,7 @@ SPECIAL = torch.tensor([508, 509, 510])
 RECIPES = {
     "adapt": replace(debug(), num_steps=20, offset_decay=0.9),
     "fim": replace(debug(), num_steps=20, stage="fim", kind="merge"),
+    "fim-keep": replace(debug(), num_steps=20, stage="fim", kind="merge", keep_weight=0.75),
     "edit": replace(
         debug(), num_steps=20, stage="edit", gates_visible=True, edit_share=0.5, draft_share=0.25
     ),

@@ -38,7 +38,7 @@ def test_holes_are_spread_and_drawn_by_their_shares() -> None:
     ]
     counts = Counter(hole.kind for hole in holes)
     # Within three standard deviations of what they should be.
-    syntax = [counts[kind] for kind in ("line", "rest", "block", "argument")]
+    syntax = [counts[kind] for kind in ("line", "rest", "block", "argument", "run")]
     assert abs(sum(syntax) / 1000 - 0.60) < 0.05
     assert abs(counts["span"] / 1000 - 0.25) < 0.05
     assert abs(counts["file"] / 1000 - 0.15) < 0.05
@@ -66,6 +66,34 @@ def test_offsets_count_characters() -> None:
         if hole.kind == "line"
     }
     assert lines == {line.strip() for line in SMALL.splitlines()}
+
+
+def test_a_run_is_any_lines_of_a_function() -> None:
+    text = (
+        'LIMIT = 1  # é\n\n\ndef find(it):\n    """Doc."""\n    # é\n    for one in it:\n'
+        "        if one:\n            return one\n\n    return None\n\n\nclass A:\n    x = 1\n"
+        "    def f(self): return 1\n"
+    )
+    runs = {
+        text[hole.start : hole.end]
+        for name in range(1_200)
+        for hole in choose_holes(text, num_holes=1, seed=0, name=str(name))
+        if hole.kind == "run"
+    }
+    lines = ["# é", "for one in it:", "    if one:", "        return one", "", "return None"]
+    body = [line and f"    {line}" for line in lines]
+    expected = {
+        "\n".join(body[first : last + 1])
+        for first in range(6)
+        for last in range(first, 6)
+        if body[first] and body[last]
+    }
+    indented = {run for run in runs if run.startswith(" ")}
+    assert indented | {run.lstrip() for run in runs} <= expected | {
+        run.lstrip() for run in expected
+    }
+    assert len({run.lstrip() for run in runs}) == len(expected)
+    assert indented != runs, "sometimes the cursor stands behind the blanks"
 
 
 @pytest.mark.parametrize("layout", ["spm", "psm"])

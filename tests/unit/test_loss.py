@@ -11,6 +11,7 @@ from training.loss import (
     ar_loss,
     certainty_loss,
     chunked_cross_entropy,
+    ending_loss,
     masked_cross_entropy,
     onpolicy_loss,
     order_loss,
@@ -346,6 +347,59 @@ def test_ar_loss_predicts_each_target_from_the_row_before():
 
 
 # --- certainty
+
+
+def test_ends_are_learnt_and_the_rest_is_kept():
+    hidden_RD, head_VD, targets_R, weights_R = rows(3)
+    base_RD, end_ids = random(9, R, D), torch.tensor([4, 7])
+    targets_R[[0, 5]] = torch.tensor([7, 4])
+    result = ending_loss(hidden_RD, base_RD, head_VD, targets_R, weights_R, end_ids, 0.75, chunk=3)
+    logits_RV, base_RV = hidden_RD @ head_VD.T, base_RD @ head_VD.T
+    base_RV[:, end_ids] = -600.0
+    total = 0.0
+    for row in range(R):
+        one = slice(row, row + 1)
+        ce = naive_cross_entropy(logits_RV[one], targets_R[one], torch.ones(1))
+        kl = naive_kl(base_RV[one], logits_RV[one], torch.ones(1)) if row not in (0, 5) else ce
+        total += float(weights_R[row]) * (0.25 * ce + 0.75 * kl) if row != 2 else 0.0
+    assert float(result.loss.detach()) == pytest.approx(total / float(weights_R.sum()))
+    assert int(result.num_rows) == R - 1
+    assert float(result.weight) == pytest.approx(float(weights_R.sum()))
+
+
+def test_gradcheck_of_ends():
+    hidden_RD, head_VD, targets_R, weights_R = rows(3)
+    base_RD, end_ids = random(9, R, D), torch.tensor([4, 7])
+    targets_R[[0, 5]] = torch.tensor([7, 4])
+
+    def loss(hidden_RD):
+        return ending_loss(
+            hidden_RD, base_RD, head_VD, targets_R, weights_R, end_ids, 0.75, chunk=3
+        ).loss
+
+    assert torch.autograd.gradcheck(loss, (hidden_RD,))
+
+
+def test_a_base_that_ends_is_not_followed():
+    """Where text goes on, the least loss is at a p(end) of 0 whatever the base says."""
+    base_RD = torch.tensor([[0.0, 3.0]], dtype=torch.float64)  # sure of the end, id 1
+    head_VD, end_ids = torch.eye(2, dtype=torch.float64), torch.tensor([1])
+    losses = [
+        float(
+            ending_loss(
+                torch.tensor([[0.0, logit]], dtype=torch.float64),
+                base_RD,
+                head_VD,
+                torch.tensor([0]),
+                torch.ones(1),
+                end_ids,
+                1.0,
+            ).loss
+        )
+        for logit in (3.0, 0.0, -30.0)
+    ]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_certainty_is_the_entropy_of_right_rows():

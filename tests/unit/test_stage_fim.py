@@ -47,6 +47,20 @@ def test_the_loss_of_an_edit_is_mostly_where_it_differs():
     assert result.figures["rows"] == 7
 
 
+def test_an_update_that_keeps_the_base_begins_without_loss_but_for_ends():
+    model, recipe = adapted_model(scale=0.0), replace(RECIPE, keep_weight=1.0)
+    record = text_record(1)
+    result = fim(model, [record], recipe, 0, torch.Generator())
+    logits_SV = model(record.ids_S[None])[0]
+    log_p_SV = logits_SV.log_softmax(-1)
+    ends = -float(log_p_SV[-2, record.ids_S[-1]].detach())
+    # Elsewhere KL(q || p) is only what the base itself gives to ends.
+    goes_on = -(1 - log_p_SV[record.target_start - 1 : -2][:, SPECIAL].exp().sum(-1)).log().sum()
+    num_rows = len(record.ids_S) - record.target_start
+    expected = (ends + float(goes_on.detach())) / num_rows
+    assert float(result.loss.detach()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_edits_are_packed_with_holes_and_teach_the_update_only():
     model, records = adapted_model(), [text_record(1), edit_record()]
     for parameter in model.adapter.parameters():

@@ -6,17 +6,25 @@ Offsets count characters. Knows no tokens.
 
 import math
 import random
+import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
+from tree_sitter import Node
+
+from model.format.grammars import parse
 from training.evaluation.holes import HoleKind as SyntaxKind
 from training.evaluation.holes import holes_in
 
-RecordKind = Literal["line", "rest", "block", "argument", "span", "file"]
+RecordKind = Literal["line", "rest", "block", "argument", "span", "file", "run"]
 """The kinds of `training.evaluation.holes`, then: `span`, any characters · `file`, no hole: text to
-be read from left to right."""
+be read from left to right · `run`: lines of a function that follow one another, whether statements
+begin and end there or not. What stands there alone does not tell where it ends."""
 KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
+
+T = TypeVar("T")
 
 SYNTAX_SHARE = 0.60
 SPAN_SHARE = 0.25
@@ -24,6 +32,7 @@ SPAN_SHARE = 0.25
 _MAX_SPAN_CHARS = 400
 _MAX_HOLE_CHARS = 1_200
 """About 300 tokens; what is longer no editor would offer at once."""
+_RUN_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,14 @@ def choose_holes(text: str, *, num_holes: int, seed: int, name: str) -> Iterator
     # Of the generator only `random()` is used: the one method whose values Python keeps.
     draw = random.Random(f"{seed}\0{name}").random
     by_kind = _syntax_holes(text)
+    runs = _runs(text)
     for number in range(num_holes):
         first = len(text) * number // num_holes
         last = len(text) * (number + 1) // num_holes
         kind_draw = draw()
         hole: Hole | None = None
         if kind_draw < SYNTAX_SHARE:
-            hole = _syntax_hole(text, by_kind, first, last, draw())
+            hole = _syntax_hole(text, by_kind, runs, first, last, draw())
         elif kind_draw >= SYNTAX_SHARE + SPAN_SHARE:
             hole = Hole("file", _line_start(text, first), len(text))
         yield hole or _span(text, first, last, draw(), draw())
@@ -75,9 +85,54 @@ def _syntax_holes(text: str) -> dict[SyntaxKind, list[tuple[int, int]]]:
     return {kind: sorted(by_kind[kind]) for kind in sorted(by_kind)}
 
 
+def _runs(text: str) -> list[tuple[int, tuple[int, ...]]]:
+    """Where a run may begin and, for each such place, where it may end; sorted by the former."""
+    data = text.encode()
+    tree = parse("python", data)
+    if tree is None or tree.root_node.has_error:
+        return []
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+    ends = [*(start - 1 for start in starts[1:]), len(text)]
+    breaks = [match.end() for match in re.finditer(b"\n", data)]
+    is_text = [bool(text[start:end].strip()) for start, end in zip(starts, ends, strict=True)]
+    places: dict[int, tuple[int, ...]] = {}
+    nodes = [tree.root_node]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.children
+        for first, last in _body_rows(node, breaks):
+            for row in range(first, last + 1):
+                # Of functions in one another, the outer one has more ends to choose from.
+                if is_text[row] and starts[row] not in places:
+                    places[starts[row]] = tuple(
+                        ends[end]
+                        for end in range(row, min(row + _RUN_LINES, last + 1))
+                        if is_text[end] and ends[end] - starts[row] <= _MAX_HOLE_CHARS
+                    )
+    return sorted((start, found) for start, found in places.items() if found)
+
+
+def _body_rows(node: Node, breaks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last row of a function's statements, if they begin behind its header's row."""
+    body = node.child_by_field_name("body") if node.type == "function_definition" else None
+    if body is None:
+        return
+    statements = [
+        child
+        for child in body.named_children
+        if [part.type for part in child.named_children] != ["string"]  # a docstring
+    ]
+    if statements:
+        # Not by `start_point`, which frees memory in use in tree-sitter 0.26.0.
+        first = bisect_right(breaks, statements[0].start_byte)
+        if first > bisect_right(breaks, node.start_byte):
+            yield first, bisect_right(breaks, max(statements[-1].end_byte - 1, 0))
+
+
 def _syntax_hole(
     text: str,
     by_kind: dict[SyntaxKind, list[tuple[int, int]]],
+    runs: Sequence[tuple[int, tuple[int, ...]]],
     first: int,
     last: int,
     drawn: float,
@@ -90,19 +145,29 @@ def _syntax_hole(
         kind: [place for place in places if first <= place[0] < last]
         for kind, places in by_kind.items()
     }
-    if not any(near.values()):
-        near = by_kind
-    kinds: Sequence[SyntaxKind] = [kind for kind, places in near.items() if places]
+    near_runs = [run for run in runs if first <= run[0] < last]
+    if not any(near.values()) and not near_runs:
+        near, near_runs = by_kind, list(runs)
+    kinds: list[RecordKind] = [kind for kind, places in near.items() if places]
+    kinds += ["run"] * bool(near_runs)
     if not kinds:
         return None
-    which, rest = divmod(drawn * len(kinds), 1)
-    kind = kinds[int(which)]
-    which, rest = divmod(rest * len(near[kind]), 1)
-    start, end = near[kind][int(which)]
-    if kind in ("line", "block") and rest < 0.5:
+    kind, rest = _pick(kinds, drawn)
+    if kind in near:
+        (start, end), rest = _pick(near[kind], rest)
+    else:
+        (start, ends), rest = _pick(near_runs, rest)
+        end, rest = _pick(ends, rest)
+    if kind in ("line", "block", "run") and rest < 0.5:
         # Editors indent a new line themselves, so the cursor often stands behind the blanks.
         start += len(text[start:end]) - len(text[start:end].lstrip(" \t"))
     return Hole(kind, start, end)
+
+
+def _pick(choices: Sequence[T], drawn: float) -> tuple[T, float]:
+    """One of them by a number in [0, 1), and what is left of that number for another choice."""
+    which, rest = divmod(drawn * len(choices), 1)
+    return choices[int(which)], rest
 
 
 def _span(text: str, first: int, last: int, place: float, length: float) -> Hole:

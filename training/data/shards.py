@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from training.data.edit_records import EditRecord
 from training.data.edits import EDIT_KINDS, EditKind
-from training.data.holes import KINDS
+from training.data.holes import KINDS, RecordKind
 from training.data.records import Record
 from training.data.shuffle import place
 
@@ -261,16 +261,17 @@ class Shards(Stored[Record]):
     def _record(self, tokens: npt.NDArray[np.uint32], row: Any) -> Record:
         return Record(tokens, int(row["target_start"]), KINDS[row["kind"]])
 
-    def holes(self, max_tokens: int, *, min_target: int = 0) -> "Shards":
+    def holes(self, max_tokens: int, kind: RecordKind | None = None) -> "Shards":
         """Records with a hole and at most so many tokens: nothing of their context is cut off.
 
         Args:
             max_tokens: of a record.
-            min_target: tokens of its hole, the end included.
+            kind: of the hole; None: any.
         """
         is_chosen = self._index["kind"] != KINDS.index("file")
         is_chosen &= self._index["length"] <= max_tokens
-        is_chosen &= self._index["length"] - self._index["target_start"] >= min_target
+        if kind is not None:
+            is_chosen &= self._index["kind"] == KINDS.index(kind)
         return self._only(is_chosen)
 
 

@@ -18,6 +18,8 @@ STAGES_VERSION = 2
 """To be raised when a stage judges otherwise, so that older work is not taken for new."""
 EDITS_VERSION = 1
 """The same for the stages that make edits."""
+HOLES_VERSION = 1
+"""The same for where holes are."""
 QUESTIONS_VERSION = 2
 """The same for how an edit is asked for; older releases need not be fetched again for that."""
 
@@ -80,7 +82,10 @@ class Work:
     @property
     def packs(self) -> Path:
         """Of records."""
-        key = _key(STAGES_VERSION, self.fingerprint, self.plan.seed, self.plan.max_tokens)
+        key = _key(
+            *(STAGES_VERSION, HOLES_VERSION, self.fingerprint),
+            *(self.plan.seed, self.plan.max_tokens),
+        )
         return self.folder / f"packs-{key}"
 
     @property

@@ -32,7 +32,7 @@ from training.held_out import held_out_figures
 from training.low_rank import LowRankTrained
 from training.rates import matmul_rate, record_operations, wait
 from training.recipes import RECIPES, Recipe
-from training.source import ShardSource, long_holes
+from training.source import ShardSource, runs_of_lines
 from training.stages import STAGES
 from training.train import Run, train
 
@@ -121,12 +121,12 @@ def train_stage(
 ) -> tuple[Line, Path]:
     """One stage, from where the last call left it; returns its figures and its adapter."""
     shards, held_out = Shards(job.cargo / "data").split(HELD_OUT_SHARE)
-    long: Shards | None = None
+    runs: Shards | None = None
     if recipe.stage == "fim":
-        long = long_holes(recipe, shards)
+        runs = runs_of_lines(recipe, shards)
         shards, held_out = shards.holes(recipe.max_tokens), held_out.holes(recipe.max_tokens)
     special_ids = read_vocabulary(job.cargo / MODEL).special_ids
-    source = ShardSource(shards, special_ids, recipe.seed, recipe.vocabulary_size, long=long)
+    source = ShardSource(shards, special_ids, recipe.seed, recipe.vocabulary_size, runs=runs)
     folder = job.work / recipe.name
     plan = _plan(job, model, recipe, source, folder / "plan.json", budget_s)
     records_per_step = RECORDS_PER_STEP[job.device.type]

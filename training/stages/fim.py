@@ -1,6 +1,7 @@
 """Stage `fim`: next-token prediction of the completion, an update of the base itself."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from rapidfuzz.distance import Levenshtein
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from model.network import Transformer
 from training.batch import pack_clean
-from training.loss import ar_loss
+from training.loss import ar_loss, ending_loss
 from training.recipes import Recipe
 from training.stages.common import (
     StageLoss,
@@ -32,18 +33,37 @@ def fim(
     Bavarian et al. 2207.14255: fill-in-the-middle is next-token prediction in another order. So is
     an edit, whose question is the context and whose answer is the completion; of that the loss is
     mostly where it is not the old code.
+
+    With `keep_weight` the tokens before an end are mostly distilled from the base itself (forward
+    KL, Hinton et al. 1503.02531), so that the update learns to end and forgets nothing.
     """
     cuts = [cut_record(record, recipe) for record in records]
     clean = pack_clean([cut.ids_S for cut in cuts])
     weights = [_weights(cut, recipe.kept_weight) for cut in cuts]
     weight_S = torch.cat(weights).to(clean.ids_S.device)
-    hidden_BSD = model.hidden(
+    read = partial(
+        model.hidden,
         clean.ids_S[None],
         attention=clean_attention(clean),
-        gate_BT=torch.ones_like(clean.ids_S, dtype=torch.bool)[None],
         positions_T=clean.position_S,
     )
-    return told(ar_loss(hidden_BSD[0], model.head.weight, clean.ids_S, weight_S))
+    hidden_BSD = read(gate_BT=torch.ones_like(clean.ids_S, dtype=torch.bool)[None])
+    if not recipe.keep_weight:
+        return told(ar_loss(hidden_BSD[0], model.head.weight, clean.ids_S, weight_S))
+    with torch.no_grad():
+        base_BSD = read()
+    is_row_T = weight_S[1:] > 0
+    return told(
+        ending_loss(
+            hidden_BSD[0, :-1][is_row_T],
+            base_BSD[0, :-1][is_row_T],
+            model.head.weight,
+            clean.ids_S[1:][is_row_T],
+            weight_S[1:][is_row_T],
+            cuts[0].special_ids.to(clean.ids_S.device),
+            recipe.keep_weight,
+        )
+    )
 
 
 def _weights(cut: TrainingRecord, kept_weight: float) -> Tensor:
