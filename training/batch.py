@@ -143,13 +143,15 @@ def draw_starts(
     num_blocks: int,
     block_size: int,
     generator: torch.Generator,
+    *,
+    is_own: bool = False,
 ) -> Tensor:
     """Positions of first slots, (num_blocks,), none twice unless there are too few.
 
     Up to half of them within the target, which is what the sampler will write, but no more than
     every other place of it, for many blocks over a short target would show the same, and mostly
     what is behind its end. The others anywhere in the record where a block holds text only: every
-    token of code is one to learn from.
+    token of code is one to learn from. Of a target that the model wrote itself all places are used.
 
     Args:
         record: ids of one record.
@@ -158,6 +160,7 @@ def draw_starts(
         num_blocks: how many.
         block_size: slots of a block.
         generator: the only source of chance.
+        is_own: whether the model wrote the target.
     """
     is_special_S = torch.isin(record[:-1], special_ids)
     num_before_S = torch.cat([torch.zeros(1, dtype=torch.long), is_special_S.cumsum(0)])
@@ -168,7 +171,7 @@ def draw_starts(
     within = place_S[is_text_S & (place_S >= target_start)]
     if len(anywhere) == 0:
         return torch.zeros(0, dtype=torch.long)
-    num_within = min(num_blocks // 2, len(within) // 2)
+    num_within = min(num_blocks, len(within)) if is_own else min(num_blocks, len(within)) // 2
     pools = [(within, num_within), (anywhere, num_blocks - num_within)]
     return torch.cat([_draw(pool, count, generator) for pool, count in pools if count])
 

@@ -33,10 +33,11 @@ class Recipe:
     records_per_step: int
     max_tokens: int
     """Records are cut to so many of their last tokens."""
-    has_runs: bool = False
-    """Whether every other record is a run of lines (`training.data.holes`; stage `fim`). From holes
-    as they come, half of them under ten tokens, a model learns to end after a line whatever is
-    asked, and from whole statements that an end is near wherever one may be."""
+    min_run: int = 0
+    """Every other record is a run of lines (`training.data.holes`) of at least so many tokens, the
+    end included (stage `fim`); 0: as they come. Half of those have under ten tokens, from which a
+    model learns to end after a line whatever is asked, and most end with a statement, from which it
+    learns to end wherever one does."""
     keep_weight: float = 0.0
     """Share of the loss of a token before the end that is forward KL to the base without the
     update, whose own ends count for nothing (stage `fim`); the rest is cross-entropy. At 1 only the
@@ -156,10 +157,10 @@ def fim() -> Recipe:
         name="fim",
         stage="fim",
         kind="merge",
-        num_steps=110,
+        num_steps=100,
         records_per_step=4,
-        max_tokens=768,
-        has_runs=True,
+        max_tokens=512,
+        min_run=16,
         keep_weight=0.9,
         rank=16,
         alpha=32.0,

@@ -54,6 +54,7 @@ def train_command(
     model: str = hub.DEFAULT_MODEL,
     base_update: Path | None = None,
     start: Path | None = None,
+    own: Path | None = None,
     full: Flag = False,
     device: str = "auto",
     dtype: str = "auto",
@@ -78,6 +79,7 @@ def train_command(
         model: known name, hub id, .gguf file or folder.
         base_update: update of the base from recipe fim, merged before training.
         start: adapter of another run to begin with.
+        own: folder from `seed-train data own`; every other record is one of these (adapt, short).
         full: train all weights instead of an adapter; writes a network, too.
         device: auto, cpu or cuda.
         dtype: that the network computes in; what is trained is kept in float32.
@@ -100,6 +102,8 @@ def train_command(
         records_per_step=records_per_step or chosen.records_per_step,
         num_steps=num_steps or chosen.num_steps,
     )
+    if own is not None and chosen.stage != "adapt":
+        raise RecipeError(f"Recipe {chosen.name} does not train on text of the model's own.")
     if chosen.is_full and start is not None:
         raise RecipeError("A run of all weights begins with the model, not with an adapter.")
     path = hub.resolve(model)
@@ -127,12 +131,16 @@ def train_command(
             adapter=start if chosen.kind == "gated" else None,
             merge=base_update,
         )
+        own_shards = Shards(own) if own is not None else None
         if compile:
             compile_layers(base)
         vocabulary = read_vocabulary(path)
         special_ids = vocabulary.special_ids
-        if shards.facts.get("tokenizer") not in (None, fingerprint(vocabulary)):
-            raise ShardError(f"{data} was made with another tokenizer than that of {path.name}.")
+        for folder, facts in ((data, shards.facts), (own, own_shards.facts if own_shards else {})):
+            if facts.get("tokenizer") not in (None, fingerprint(vocabulary)):
+                raise ShardError(
+                    f"{folder} was made with another tokenizer than that of {path.name}."
+                )
         run = Run(
             out,
             checkpoint_seconds=checkpoint_seconds,
@@ -167,6 +175,7 @@ def train_command(
             edits=edits,
             num_edits=max(chosen.num_edits, 1),
             runs=runs,
+            own=own_shards,
             decode=Tokenizer(vocabulary).decode if chosen.syntax_weight > 0 else None,
         )
         console = Console(stderr=True, quiet=not world.is_first)

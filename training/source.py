@@ -28,6 +28,7 @@ class ShardSource:
         edits: EditShards | None = None,
         num_edits: int = 1,
         runs: Shards | None = None,
+        own: Shards | None = None,
         decode: Callable[[Iterable[int]], str] | None = None,
     ) -> None:
         """Choose what is drawn.
@@ -41,11 +42,15 @@ class ShardSource:
             num_edits: how many of them behind each record, or each pair of records where there are
                 runs.
             runs: records of runs of lines to draw in turn with the records.
+            own: records whose completion the model wrote, to draw in turn with the others.
             decode: text of ids; with it, records can be read as code.
         """
         self._turns: list[Shards | EditShards] = [shards]
         if runs is not None:
             self._turns.append(runs)
+        self._own = own
+        if own is not None:
+            self._turns.append(own)
         if edits is not None:
             self._turns += [edits] * num_edits
         self._seed, self._decode = seed, decode
@@ -67,7 +72,9 @@ class ShardSource:
         if isinstance(stored, EditRecord):
             old_ids = ids_S[stored.old_start : stored.old_end]
             return PairRecord(ids_S, stored.target_start, **self._shared, old_ids=old_ids)
-        record = TrainingRecord(ids_S, stored.target_start, **self._shared)
+        record = TrainingRecord(
+            ids_S, stored.target_start, **self._shared, is_own=shards is self._own
+        )
         if self._decode is None:
             return record
         own = {field.name: getattr(record, field.name) for field in fields(TrainingRecord)}
@@ -89,7 +96,7 @@ def short_edits(recipe: Recipe, edits: EditShards) -> EditShards | None:
 
 def runs_of_lines(recipe: Recipe, shards: Shards) -> Shards | None:
     """Records for every other place of stage `fim`; None where the recipe or the data has none."""
-    if not recipe.has_runs:
+    if not recipe.min_run:
         return None
-    runs = shards.holes(recipe.max_tokens, "run")
+    runs = shards.holes(recipe.max_tokens, "run", min_target=recipe.min_run)
     return runs if len(runs) else None

@@ -182,15 +182,17 @@ def test_every_other_record_is_a_run_of_lines_where_the_recipe_asks_for_it(tmp_p
     ]
     write_shards(tmp_path, [Pack.of((record, 7) for record in records)], {})
     shards = Shards(tmp_path)
-    runs = runs_of_lines(replace(fim(), max_tokens=8), shards)
+    recipe = replace(fim(), max_tokens=8, min_run=4)
+    runs = runs_of_lines(recipe, shards)
     assert runs is not None
     assert [len(runs[index].tokens) for index in range(len(runs))] == [6, 8]
     source = ShardSource(shards, [508, 509], 0, runs=runs)
     lengths = [len(source.draw(index).ids_S) for index in range(12)]
     assert sorted(lengths[1::2]) == [6, 6, 6, 8, 8, 8]
     assert sorted(lengths[::2]) == [5, 6, 7, 8, 9, 10]
-    assert runs_of_lines(replace(fim(), max_tokens=5), shards) is None
-    assert runs_of_lines(replace(fim(), has_runs=False), shards) is None
+    assert runs_of_lines(replace(recipe, max_tokens=5), shards) is None
+    assert runs_of_lines(replace(recipe, min_run=7), shards) is None
+    assert runs_of_lines(replace(recipe, min_run=0), shards) is None
 
 
 def test_shards_of_another_tokenizer_are_refused(model, shards, tmp_path):

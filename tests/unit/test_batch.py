@@ -131,6 +131,15 @@ def test_blocks_hold_text_only_and_not_too_many_of_them_the_target():
     assert len(draw_starts(torch.tensor([500, 500]), 0, special, 4, 3, generator)) == 0
 
 
+def test_all_places_of_a_target_that_the_model_wrote_are_used():
+    special, generator = torch.tensor([500]), torch.Generator().manual_seed(0)
+    starts = draw_starts(torch.arange(100), 80, special, 40, 3, generator, is_own=True)
+    assert set(starts[:19].tolist()) == set(range(80, 99))  # the last token is no first slot
+    assert len(starts) == 40
+    starts = draw_starts(torch.arange(100), 20, special, 40, 3, generator, is_own=True)
+    assert int(starts.min()) >= 20
+
+
 def test_no_gradient_leaves_the_adapter(model):
     _, clean, noisy = blocks([12], [(0, 2), (0, 5)], [[False, True, True, True]] * 2)
     clean_hidden, noisy_hidden = hidden_of(model, clean, noisy)

@@ -25,6 +25,7 @@ def register(app: App) -> None:
     """Add the sub-app `data` with its commands."""
     data = App(name="data", help="Makes the data that the stages train on.")
     data.command(build_command, name="build")
+    data.command(own_command, name="own")
     app.command(data)
 
 
@@ -83,6 +84,58 @@ def build_command(
     _show(summary, console)
     facts = {**summary.facts, "dropped": dict(summary.dropped), "refused": dict(summary.refused)}
     print(json_format.dumps(facts))  # noqa: T201
+    return 0
+
+
+def own_command(
+    *,
+    data: Path,
+    out: Path,
+    limit: PositiveInt = 300,
+    model: str = hub.DEFAULT_MODEL,
+    adapter: str = "auto",
+    max_tokens: PositiveInt = 512,
+    threads: PositiveInt | None = None,
+    seed: int = 0,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Let the model fill holes of a data set anew, to train drafts on what it writes itself.
+
+    Args:
+        data: folder of shards, from `seed-train data build`.
+        out: folder of the new ones.
+        limit: how many holes.
+        model: known name, hub id, .gguf file or folder.
+        adapter: auto for the one that comes with the model, none, or a file.
+        max_tokens: of a record with such a hole.
+        threads: CPU threads.
+        seed: which holes.
+        json: print the JSON line only.
+    """
+    from model.format.vocabulary import read_vocabulary
+    from model.shipped import choose_adapter
+    from training.data.own import MIN_TARGET, write_own
+    from training.data.records import RecordMaker, fingerprint
+    from training.data.shards import Pack, ShardError, Shards, write_shards
+    from training.evaluation.engines import EngineSpec, OwnEngine
+
+    path = hub.resolve(model)
+    shards = Shards(data).holes(max_tokens, min_target=MIN_TARGET)
+    if not len(shards):
+        raise ShardError(f"{data} has no hole of {MIN_TARGET} tokens and more.")
+    vocabulary = read_vocabulary(path)
+    tokenizer = fingerprint(vocabulary)
+    if shards.facts.get("tokenizer") not in (None, tokenizer):
+        raise ShardError(f"{data} was made with another tokenizer than that of {path.name}.")
+    chosen = choose_adapter(adapter, model)
+    writer = OwnEngine(EngineSpec("ours", path, adapter=chosen, threads=threads))
+    with progress_bar(Console(stderr=True, quiet=json)) as progress:
+        maker = RecordMaker(vocabulary)
+        made = list(write_own(shards, writer, maker, limit=limit, seed=seed, progress=progress))
+    if not made:
+        raise ShardError("The model filled none of these holes with enough text.")
+    told = {"tokenizer": tokenizer, "seed": seed, "written_by": chosen.name if chosen else "base"}
+    print(json_format.dumps(write_shards(out, [Pack.of(made)], told)))  # noqa: T201
     return 0
 
 

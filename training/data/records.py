@@ -74,7 +74,7 @@ class RecordMaker:
                 f"The model's vocabulary has no tokens for filling in the middle, or no {END}."
             )
         self.tokenizer = Tokenizer(vocabulary)
-        self._fim: FimTokens = vocabulary.fim
+        self.fim: FimTokens = vocabulary.fim
         self._end_id = vocabulary.tokens.index(END)
         self._max_tokens = max_tokens
 
@@ -126,7 +126,7 @@ class RecordMaker:
             if len(target) > _MAX_TARGET:
                 break
             suffix_ids = self.tokenizer.encode(cut.suffix)
-            context = render(layout, self._fim, prefix_ids, suffix_ids)
+            context = render(layout, self.fim, prefix_ids, suffix_ids)
             if len(context) + len(target) <= self._max_tokens:
                 tokens = np.array(context + target, dtype=np.uint32)
                 return Record(tokens, len(context), hole.kind)

@@ -228,6 +228,10 @@ class Stored(ABC, Generic[AnyRecord]):
         chosen = np.argsort(-counts, kind="stable")[:count]
         return np.sort(chosen[counts[chosen] > 0])
 
+    def file_of(self, number: int) -> int:
+        """What `file_key` says of the file that a record is from."""
+        return int(self._index[number]["file"])
+
     def place(self, step: int, seed: int) -> int:
         """The record that comes at a step of a shuffled pass without end (`shuffle.place`)."""
         return place(step, len(self), seed)
@@ -261,15 +265,19 @@ class Shards(Stored[Record]):
     def _record(self, tokens: npt.NDArray[np.uint32], row: Any) -> Record:
         return Record(tokens, int(row["target_start"]), KINDS[row["kind"]])
 
-    def holes(self, max_tokens: int, kind: RecordKind | None = None) -> "Shards":
+    def holes(
+        self, max_tokens: int, kind: RecordKind | None = None, *, min_target: int = 0
+    ) -> "Shards":
         """Records with a hole and at most so many tokens: nothing of their context is cut off.
 
         Args:
             max_tokens: of a record.
             kind: of the hole; None: any.
+            min_target: tokens of the hole, the end included.
         """
         is_chosen = self._index["kind"] != KINDS.index("file")
         is_chosen &= self._index["length"] <= max_tokens
+        is_chosen &= self._index["length"] - self._index["target_start"] >= min_target
         if kind is not None:
             is_chosen &= self._index["kind"] == KINDS.index(kind)
         return self._only(is_chosen)

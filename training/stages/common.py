@@ -29,6 +29,8 @@ class TrainingRecord:
     """Ids that are no text, 1-D."""
     vocabulary_ids: Tensor | None = None
     """Ids that a trimmed vocabulary keeps, ascending."""
+    is_own: bool = False
+    """Whether the model wrote the completion itself (`training.data.own`)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ def lay_noise(
     starts, owners = [], []
     share = -(-noise.num_places // len(cuts))
     for index, cut in enumerate(cuts):
-        drawn = draw_starts(cut.ids_S, cut.target_start, cut.special_ids, share, size, generator)
+        drawn = draw_starts(
+            *(cut.ids_S, cut.target_start, cut.special_ids, share, size, generator),
+            is_own=cut.is_own,
+        )
         starts.append(drawn)
         owners.append(torch.full_like(drawn, index))
     start_P, owner_P = torch.cat(starts), torch.cat(owners)
