@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -102,6 +103,9 @@ def open_engine(
     if block_size is not None and block_size < 1:
         raise ValueError(f"A block has at least 1 slot, not {block_size}.")
     vocabulary = read_vocabulary(path)
+    tokenizer = Tokenizer(vocabulary)
+    # The tokenizer has them now; as Python's objects they are 25 MB.
+    vocabulary = replace(vocabulary, merges=())
     network: Transformer | NativeModel
     has_native = kernels == "native" or (kernels == "auto" and device.type == "cpu")
     stored = StoredWeights(path, adapter=adapter) if has_native else None
@@ -119,7 +123,7 @@ def open_engine(
     costs_ms = CUDA_COSTS if device.type == "cuda" else NATIVE_COSTS if is_native else TORCH_COSTS
     settings = EngineSettings(block_size=block_size, has_lookup=has_lookup, costs_ms=costs_ms)
     runner = _choose_runner(network, settings, kernels)
-    return Engine(runner, vocabulary, Tokenizer(vocabulary), settings)
+    return Engine(runner, vocabulary, tokenizer, settings)
 
 
 def _choose_runner(

@@ -22,15 +22,14 @@ class Continuations:
     """All ordinary tokens of a vocabulary, sorted by the bytes that they spell."""
 
     def __init__(self, vocabulary: Vocabulary, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
         ordinary = [
-            (tokenizer.decode_bytes([token_id]), token_id)
+            token_id
             for token_id, token in enumerate(vocabulary.tokens)
             if token and token_id not in vocabulary.special_ids
         ]
-        ordinary.sort()
-        self._tokenizer = tokenizer
-        self._spellings = [spelling for spelling, _ in ordinary]
-        self._ids = np.array([token_id for _, token_id in ordinary], dtype=np.int64)
+        # The order alone is kept: spellings of all tokens are ten megabytes, a search asks for few.
+        self._ids = np.array(sorted(ordinary, key=self.spelling), dtype=np.int64)
 
     def spelling(self, token_id: int) -> bytes:
         """Bytes of one token."""
@@ -38,14 +37,17 @@ class Continuations:
 
     def of(self, required: bytes) -> npt.NDArray[np.int64]:
         """Ids of the tokens that start with `required`, or that `required` starts with."""
-        begin = bisect_left(self._spellings, required)
-        end = bisect_left(self._spellings, required + b"\xff" * 64)
+        begin, end = self._place(required), self._place(required + b"\xff" * 64)
         shorter = []
         for length in range(1, len(required)):
-            place = bisect_left(self._spellings, required[:length])
-            if place < len(self._spellings) and self._spellings[place] == required[:length]:
+            place = self._place(required[:length])
+            if place < len(self._ids) and self.spelling(self._ids[place]) == required[:length]:
                 shorter.append(self._ids[place])
         return np.concatenate([self._ids[begin:end], np.array(shorter, dtype=np.int64)])
+
+    def _place(self, spelling: bytes) -> int:
+        """Of the first token that is not before a spelling."""
+        return bisect_left(self._ids, spelling, key=self.spelling)
 
 
 def split_word(tokenizer: Tokenizer, prefix_ids: list[int]) -> tuple[list[int], str]:

@@ -169,8 +169,9 @@ def make_vocabulary(
     if not added_ids.issuperset(named.values()):
         # `</s>` is special to some vocabularies and a closing HTML tag to others: if there is a
         # merge that makes it, it is text.
-        for text in {left + right for left, right in merges}.intersection(named):
-            if named[text] not in added_ids:
+        for left, right in merges:
+            text = left + right
+            if text in named and named[text] not in added_ids:
                 del named[text]
     ends = end_ids | frozenset(named.values())
     special_ids = added_ids | ends

@@ -323,6 +323,40 @@ def test_loading_brings_in_no_compiler(tmp_path: Path) -> None:
 
 
 @needs_library
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="says nothing of its memory")
+def test_a_cache_takes_memory_as_it_is_filled() -> None:
+    """A program of its own: what others have freed is no measure."""
+    program = """
+        import resource, torch
+        from dataclasses import replace
+        from pathlib import Path
+        from model.config import NAMED
+        from model.network import Transformer
+        from sampler.kernels.cpu.native import NativeModel
+
+        def resident_mib():
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            return pages * resource.getpagesize() / 2**20
+
+        config = replace(NAMED["debug"], num_layers=24)
+        model = NativeModel(Transformer(config).eval())
+        ids = torch.zeros(1, 64, dtype=torch.long)
+        model(ids, cache=model.allocate(64))
+        before = resident_mib()
+        cache = model.allocate(16_384)
+        model(ids, cache=cache)
+        whole = (cache.keys.numel() + cache.values.numel()) * 2 / 2**20
+        print(whole, resident_mib() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+    whole, taken = map(float, done.stdout.split())
+    assert whole == 48
+    assert taken < 0.15 * whole
+
+
+@needs_library
 def test_mistakes_are_told() -> None:
     with pytest.raises(library.NativeError, match="no path 'riscv'"):
         NativeModel(network(), path="riscv")

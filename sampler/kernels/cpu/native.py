@@ -8,7 +8,10 @@ any number of threads.
 Knows no sampling. Shape suffixes as in `model.network`.
 """
 
+import contextlib
 import ctypes
+import math
+import mmap
 import os
 import weakref
 from dataclasses import dataclass
@@ -157,14 +160,14 @@ class NativeModel:
         config = self.config
         num_tiles = -(-num_positions // TILE)
         heads = (config.num_layers, config.num_kv_heads)
-        keys = np.zeros((*heads, num_tiles, config.head_dim // 2, TILE, 2), np.int16)
-        values = np.zeros((*heads, num_tiles * TILE // 2, config.head_dim, 2), np.int16)
-        scales = [np.zeros((*heads, num_tiles * TILE), np.float32) for _ in range(2)]
+        key_scales, value_scales = (
+            _untouched((*heads, num_tiles * TILE), np.float32) for _ in range(2)
+        )
         return NativeCache(
-            torch.from_numpy(keys),
-            torch.from_numpy(scales[0]),
-            torch.from_numpy(values),
-            torch.from_numpy(scales[1]),
+            _untouched((*heads, num_tiles, config.head_dim // 2, TILE, 2), np.int16),
+            key_scales,
+            _untouched((*heads, num_tiles * TILE // 2, config.head_dim, 2), np.int16),
+            value_scales,
             num_positions,
         )
 
@@ -314,6 +317,19 @@ class NativeModel:
         vector = vector.detach().float().contiguous()
         kind = VECTORS.index(name)
         self._library.seed_set_vector(self._handle, layer, kind, vector.data_ptr(), vector.numel())
+
+
+def _untouched(shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
+    """Zeros that take memory page by page, as they are written.
+
+    Not NumPy's own: it asks for huge pages, of which the first tokens of all heads fill every one.
+    """
+    count = math.prod(shape)
+    memory = mmap.mmap(-1, max(count, 1) * np.dtype(dtype).itemsize)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with contextlib.suppress(OSError):  # a system without huge pages does not know the word
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.from_numpy(np.frombuffer(memory, dtype, count).reshape(shape))
 
 
 def _locate(name: str) -> tuple[int, str]:
