@@ -167,6 +167,7 @@ def ending_loss(
     keep_weight: float,
     *,
     chunk: int = ROWS_PER_CHUNK,
+    normalizer: float | None = None,
 ) -> ChunkedLoss:
     """Cross-entropy of the ends; before them, mostly KL to what the base says where it must go on.
 
@@ -183,6 +184,7 @@ def ending_loss(
         end_ids: those that end a completion.
         keep_weight: k.
         chunk: rows whose logits exist at a time.
+        normalizer: what the sum is divided by, Σ w by default.
     """
     is_end_R = torch.isin(targets_R, end_ids)
     ends, others = (
@@ -195,7 +197,7 @@ def ending_loss(
             teacher_hidden_RD=teacher_RD,
             kl_weight=keep_weight,
             unsaid_ids=end_ids,
-            normalizer=weights_R.sum(),
+            normalizer=weights_R.sum() if normalizer is None else normalizer,
         )
         for is_part_R, teacher_RD in ((is_end_R, None), (~is_end_R, base_hidden_RD[~is_end_R]))
     )

@@ -177,6 +177,7 @@ def instruct() -> Recipe:
     return replace(
         fim(),
         name="instruct",
+        keep_weight=0.0,
         num_steps=115,
         records_per_step=6,
         num_edits=4,

@@ -9,7 +9,7 @@ from tests.stage_parts import SPECIAL, adapted_model, text_record, with_gradient
 from training.held_out import endings
 from training.recipes import debug
 from training.stages.edit import PairRecord
-from training.stages.fim import fim, is_kept
+from training.stages.fim import TYPICAL_ROWS, fim, is_kept
 
 RECIPE = replace(debug(), stage="fim", kind="merge", kept_weight=0.1)
 
@@ -56,8 +56,7 @@ def test_an_update_that_keeps_the_base_begins_without_loss_but_for_ends():
     ends = -float(log_p_SV[-2, record.ids_S[-1]].detach())
     # Elsewhere KL(q || p) is only what the base itself gives to ends.
     goes_on = -(1 - log_p_SV[record.target_start - 1 : -2][:, SPECIAL].exp().sum(-1)).log().sum()
-    num_rows = len(record.ids_S) - record.target_start
-    expected = (ends + float(goes_on.detach())) / num_rows
+    expected = (ends + float(goes_on.detach())) / TYPICAL_ROWS
     assert float(result.loss.detach()) == pytest.approx(expected, rel=1e-5)
 
 

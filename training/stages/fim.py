@@ -20,6 +20,9 @@ from training.stages.common import (
 )
 from training.stages.edit import PairRecord
 
+TYPICAL_ROWS = 32
+"""Tokens with a loss in a record, about: what a sum over them is divided by."""
+
 
 def fim(
     model: Transformer,
@@ -35,7 +38,9 @@ def fim(
     mostly where it is not the old code.
 
     With `keep_weight` the tokens before an end are mostly distilled from the base itself (forward
-    KL, Hinton et al. 1503.02531), so that the update learns to end and forgets nothing.
+    KL, Hinton et al. 1503.02531), so that the update learns to end and forgets nothing. Then all
+    tokens weigh alike. In a mean of each record's tokens the end of a short hole would weigh twenty
+    times that of a long one, and the model would end wherever a short hole may.
     """
     cuts = [cut_record(record, recipe) for record in records]
     clean = pack_clean([cut.ids_S for cut in cuts])
@@ -62,6 +67,7 @@ def fim(
             weight_S[1:][is_row_T],
             cuts[0].special_ids.to(clean.ids_S.device),
             recipe.keep_weight,
+            normalizer=TYPICAL_ROWS * len(cuts),
         )
     )
 
