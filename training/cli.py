@@ -40,7 +40,7 @@ def export_command(
     *,
     adapter: Path,
     out: Path,
-    base_update: Path | None = None,
+    base_update: tuple[Path, ...] = (),
     update_share: float = 1.0,
     model: str = hub.DEFAULT_MODEL,
 ) -> None:
@@ -49,7 +49,8 @@ def export_command(
     Args:
         adapter: adapter.safetensors of a run.
         out: file to write, *.safetensors.
-        base_update: adapter.safetensors of the run of recipe fim that it was trained over.
+        base_update: adapter.safetensors of the run of recipe fim that it was trained over. Given
+            several times, for runs that began with one another, the mean of them.
         update_share: how much of that update is added, in (0, 1].
         model: the base: known name, hub id, .gguf file or folder.
     """

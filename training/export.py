@@ -1,5 +1,6 @@
 """Writes what training makes into the files that `model` reads. Knows no data and no loss."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def init_adapter(model_path: Path, out: Path, *, rank: int, seed: int | None) ->
 def export_adapter(
     model_path: Path,
     adapter: Path,
-    base_update: Path | None,
+    base_updates: Sequence[Path],
     out: Path,
     *,
     update_share: float = 1.0,
@@ -40,7 +41,9 @@ def export_adapter(
     Args:
         model_path: the base, for its shapes only.
         adapter: file of a gated adapter.
-        base_update: file of the update of the base that it was trained over.
+        base_updates: file of the update of the base that it was trained over. Of several, runs that
+            began with one another, the mean is taken: it often keeps what each has learnt (model
+            soups, Wortsman et al. 2203.05482).
         out: file to write.
         update_share: how much of the update is added, in (0, 1]: weights between those of the base
             and the trained ones keep more of what the base could (WiSE-FT, Wortsman et al. 2022,
@@ -53,7 +56,19 @@ def export_adapter(
     if not 0 < update_share <= 1:
         raise AdapterError(f"A share of {update_share:g} is none: it lies above 0, up to 1.")
     config = open_source(model_path).config
-    update = None if base_update is None else load_adapter(base_update, config, "merge")
+    update = _mean([load_adapter(path, config, "merge") for path in base_updates])
     if update is not None:
         update.config = replace(update.config, alpha=update.config.alpha * update_share)
     save_adapter(load_adapter(adapter, config), config, out, update=update, is_int8=True)
+
+
+def _mean(updates: Sequence[Adapter]) -> Adapter | None:
+    """The mean of each parameter; None of none."""
+    if not updates:
+        return None
+    first = updates[0]
+    if any(other.config != first.config for other in updates):
+        raise AdapterError("Updates of different ranks have no mean.")
+    for parts in zip(*(update.parameters() for update in updates), strict=True):
+        parts[0].data = torch.stack([part.data.float() for part in parts]).mean(0).to(parts[0])
+    return first

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.adapter import AdapterConfig, AdapterError, load_adapter, load_update
+from model.adapter import AdapterConfig, AdapterError, load_adapter, load_update, save_adapter
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
 from model.weights import open_source
@@ -90,22 +90,39 @@ def test_what_is_exported_is_loaded_with_its_base(model, shards, tmp_path, capsy
         update = run("fim")
         adapter = run("adapt", "--base-update", update)
     both = tmp_path / "both.safetensors"
-    words = ["--adapter", adapter, "--base-update", update, "--model", model, "--out", both]
-    app([str(word) for word in ["export", *words]], result_action="return_value")
+    words = ["--adapter", adapter, "--base-update", update, "--model", model]
+    app([str(word) for word in ["export", *words, "--out", both]], result_action="return_value")
     assert both.stat().st_size < adapter.stat().st_size + update.stat().st_size
     engine = open_engine(model, device=torch.device("cpu"), dtype=torch.float32, adapter=both)
     assert engine.settings.block_size == 8
     config = engine.runner.model.config
     whole = load_update(both, config)
     app(
-        [str(word) for word in ["export", *words, "--update-share", 0.5]],
+        [str(word) for word in ["export", *words, "--out", both, "--update-share", 0.5]],
         result_action="return_value",
     )
     half = load_update(both, config)
     for one, other in zip(whole.layers, half.layers, strict=True):
         assert torch.equal(other.down.delta() * 2, one.down.delta())
+    # Of several updates the mean of each matrix: with one whose B is 0, half of the other's.
+    zero = load_adapter(update, config, "merge")
+    for layer in zero.layers:
+        for linear in (layer.qkv, layer.out, layer.gate_up, layer.down):
+            torch.nn.init.zeros_(linear.b)
+    none = tmp_path / "none.safetensors"
+    save_adapter(zero, config, none, "merge")
+    mean = tmp_path / "mean.safetensors"
+    app(
+        [str(word) for word in ["export", *words, "--base-update", none, "--out", mean]],
+        result_action="return_value",
+    )
+    for one, other in zip(whole.layers, load_update(mean, config).layers, strict=True):
+        torch.testing.assert_close(other.down.delta() * 2, one.down.delta(), rtol=0.02, atol=1e-4)
     with pytest.raises(AdapterError, match="above 0, up to 1"):
-        app(["export", *map(str, words), "--update-share", "0"], result_action="return_value")
+        app(
+            [str(word) for word in ["export", *words, "--out", both, "--update-share", 0]],
+            result_action="return_value",
+        )
 
 
 @pytest.mark.parametrize("recipe", [edit, order, onpolicy])
