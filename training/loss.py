@@ -171,17 +171,15 @@ def ending_loss(
 ) -> ChunkedLoss:
     """Cross-entropy of the ends; before them, mostly KL to what the base says where it must go on.
 
-    Mean over Σ w of −log p(target) where the target is an end or the token before one, and
-    elsewhere of (1 − k) · −log p(target) + k · KL(q ‖ p), q the base's distribution without the end
-    ids. A row that ends too early pays for it in both: −log(1 − p(end)) is part of each. The token
-    before an end belongs to it because tokens such as `)` and a line break in one say that the text
-    goes on, which the base always believes.
+    Mean over Σ w of −log p(end) where the target is an end, and elsewhere of
+    (1 − k) · −log p(target) + k · KL(q ‖ p), q the base's distribution without the end ids. A row
+    that ends too early pays for it in both: −log(1 − p(end)) is part of each.
 
     Args:
         hidden_RD: states of the model that is trained.
         base_hidden_RD: states of the base, which predict the same tokens.
         head_weight_VD: of both.
-        targets_R: int64 ids, of one completion after another.
+        targets_R: int64 ids.
         weights_R: weight of each row, not negative.
         end_ids: those that end a completion.
         keep_weight: k.
@@ -189,7 +187,6 @@ def ending_loss(
         normalizer: what the sum is divided by, Σ w by default.
     """
     is_end_R = torch.isin(targets_R, end_ids)
-    is_end_R = is_end_R | F.pad(is_end_R[1:], (0, 1))
     ends, others = (
         chunked_cross_entropy(
             hidden_RD[is_part_R],
