@@ -45,6 +45,8 @@ _MASK = "adapter."
 def full_recipe(recipe: Recipe) -> Recipe:
     """The same for all weights, at the learning rate and with the warm-up of the AR twin.
 
+    Nothing of a base that is itself trained can be kept: `keep_weight` is 0 then.
+
     Raises:
         RecipeError: if the stage works on a frozen base only.
     """
@@ -57,6 +59,7 @@ def full_recipe(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         is_full=True,
+        keep_weight=0.0,
         peak_lr=min(recipe.peak_lr, twin.peak_lr),
         warmup_steps=max(recipe.warmup_steps, twin.warmup_steps),
     )

@@ -130,6 +130,8 @@ class Recipe:
             raise RecipeError(f"Recipe {self.name}: a stage that denoises needs blocks.")
         if self.stage in _DENOISING[1:] and self.is_full:
             raise RecipeError(f"Recipe {self.name}: stage {self.stage} needs a frozen base.")
+        if self.keep_weight and self.is_full:
+            raise RecipeError(f"Recipe {self.name}: keep_weight needs a frozen base.")
         if self.stage == "adapt" and self.gates_visible:
             raise RecipeError(f"Recipe {self.name}: stage adapt trains MASK rows only.")
         if self.stage == "onpolicy" and self.pool_size < 2:

@@ -131,7 +131,9 @@ def train_command(
             adapter=start if chosen.kind == "gated" else None,
             merge=base_update,
         )
-        own_shards = Shards(own) if own is not None else None
+        own_shards = Shards(own).split(HELD_OUT_SHARE)[0] if own is not None else None
+        if own_shards is not None and not len(own_shards):
+            raise ShardError(f"{own} has no record of a file that is not held out.")
         if compile:
             compile_layers(base)
         vocabulary = read_vocabulary(path)

@@ -56,6 +56,10 @@ class Writer:
         return Finished(request.request_id, self.text, "end_of_hole", Stats())
 
 
+def made_by(text, maker, shards):
+    return list(write_own(Shards(shards), Writer(text), maker, limit=5))
+
+
 @pytest.mark.parametrize("layout", ["spm", "psm"])
 def test_the_text_around_a_hole_is_found_again(maker, layout):
     record = maker.fill(TEXT, HOLE, layout, chars_per_token=2.0)
@@ -105,13 +109,17 @@ def test_the_command_fills_holes_with_what_the_engine_writes(
 
 def test_every_other_record_is_of_the_models_own(model, maker, shards, tmp_path):
     own, out = tmp_path / "own", tmp_path / "run"
-    made = write_own(Shards(shards), Writer(MIDDLE), maker, limit=5)
-    write_shards(own, [Pack.of(made)], {})
+    write_shards(own, [Pack.of(made_by(MIDDLE, maker, shards))], {})
     source = ShardSource(Shards(shards), [508, 509], 0, own=Shards(own))
     assert [source.draw(index).is_own for index in range(4)] == [False, True] * 2
     words = ["train", "debug", "--data", shards, "--out", out, "--model", model, "--own", own]
     app([str(word) for word in [*words, "--dtype", "float32"]], result_action="return_value")
     assert (out / "adapter.safetensors").is_file()
+    held_out = [(record, 0) for record, _ in made_by(MIDDLE, maker, shards)]  # the lowest hash
+    write_shards(own, [Pack.of(held_out)], {})
+    words = ["train", "debug", "--data", shards, "--out", out, "--model", model, "--own", own]
+    with pytest.raises(ShardError, match="no record of a file that is not held out"):
+        app([str(word) for word in words], result_action="return_value")
     words = ["train", "fim", "--data", shards, "--out", out, "--model", model, "--own", own]
     with pytest.raises(RecipeError, match="fim does not train on text of the model's own"):
         app([str(word) for word in words], result_action="return_value")

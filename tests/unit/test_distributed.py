@@ -150,6 +150,10 @@ def test_restarts_that_would_fail_are_refused_at_once(monkeypatch):
 
 def test_stages_over_a_frozen_base_are_refused_in_full():
     assert full_recipe(RECIPES["adapt"]()).is_full
+    assert RECIPES["fim"]().keep_weight > 0
+    assert full_recipe(RECIPES["fim"]()).keep_weight == 0
+    with pytest.raises(RecipeError, match="keep_weight needs a frozen base"):
+        replace(RECIPES["fim"](), is_full=True)
     with pytest.raises(RecipeError, match="--full is for"):
         full_recipe(replace(debug(), stage="order"))
 
