@@ -21,10 +21,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+from model.coupling import Coupling
 
 FORMAT_VERSION = "1"
 PACKED_VERSION = "2"
 """Of files that hold a base update beside the adapter, or 8-bit numbers."""
+COUPLED_VERSION = "3"
+"""Of files with a coupling."""
 Kind = Literal["gated", "merge"]
 _UPDATE = "update."
 _SCALE = ".scale"
@@ -42,6 +45,8 @@ class AdapterConfig:
     alpha: float
     block_size: int | None = None
     """Slots of the blocks that the adapter was trained to draft."""
+    coupling_rank: int = 0
+    """Of the coupling of a block's rows; 0: they are chosen each for itself."""
 
 
 class LowRank(nn.Module):
@@ -78,13 +83,15 @@ class LayerUpdate(nn.Module):
 
 
 class Adapter(nn.Module):
-    """A low-rank update of every block, and the embedding of MASK."""
+    """A low-rank update of every block, the embedding of MASK, and what couples MASK rows."""
 
     def __init__(self, model: ModelConfig, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(LayerUpdate(model, config) for _ in range(model.num_layers))
         self.mask_embedding = nn.Parameter(torch.zeros(model.width))
+        rank = config.coupling_rank
+        self.coupling = Coupling(model.width, rank) if rank else None
 
     @torch.no_grad()
     def start_mask_at(self, embedding_VD: Tensor) -> None:
@@ -101,6 +108,8 @@ class Adapter(nn.Module):
         for update in self.modules():
             if isinstance(update, LowRank):
                 update.b.normal_(std=scale / update.a.shape[0] ** 0.5)
+        if self.coupling is not None:
+            self.coupling.back.normal_(std=scale)
 
 
 def fingerprint(model: ModelConfig) -> str:
@@ -137,10 +146,10 @@ def save_adapter(
         update: update of the base that a gated adapter was trained over.
         is_int8: store matrices as 8-bit numbers with one scale a row, for a file that travels.
     """
-    is_packed = update is not None or is_int8
+    version = PACKED_VERSION if update is not None or is_int8 else FORMAT_VERSION
     metadata = {
         "format": "seed-lsp-adapter",
-        "format_version": PACKED_VERSION if is_packed else FORMAT_VERSION,
+        "format_version": version if adapter.coupling is None else COUPLED_VERSION,
         "kind": kind,
         **_as_metadata(adapter.config),
         "base": model.name,
@@ -152,6 +161,15 @@ def save_adapter(
         state = update.layers.state_dict(prefix=f"{_UPDATE}layers.")
         tensors |= {name: tensor.detach().contiguous() for name, tensor in state.items()}
     save_file(_pack_int8(tensors) if is_int8 else tensors, path, metadata)
+
+
+def kind_of(path: Path) -> str:
+    """The kind that a file says it is; empty where it says nothing.
+
+    Raises:
+        AdapterError: if it cannot be read.
+    """
+    return _open(path)[0].get("kind", "")
 
 
 def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapter:
@@ -187,25 +205,32 @@ def _as_metadata(config: AdapterConfig, prefix: str = "") -> dict[str, str]:
     told = {f"{prefix}rank": str(config.rank), f"{prefix}alpha": repr(config.alpha)}
     if config.block_size is not None:
         told[f"{prefix}block_size"] = str(config.block_size)
+    if config.coupling_rank:
+        told[f"{prefix}coupling_rank"] = str(config.coupling_rank)
     return told
 
 
-def _read(path: Path, model: ModelConfig, kind: Kind) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file that is for this network and of this kind."""
+def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of any safetensors file."""
     if not path.is_file():
         raise AdapterError(f"There is no adapter file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{path} is not a readable safetensors file ({error}).") from error
+
+
+def _read(path: Path, model: ModelConfig, kind: Kind) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file that is for this network and of this kind."""
+    metadata, tensors = _open(path)
     if metadata.get("format") != "seed-lsp-adapter":
         raise AdapterError(f"{path} is not an adapter of seed-lsp.")
-    if metadata.get("format_version") not in (FORMAT_VERSION, PACKED_VERSION):
+    if metadata.get("format_version") not in (FORMAT_VERSION, PACKED_VERSION, COUPLED_VERSION):
         raise AdapterError(
             f"{path} has adapter format {metadata.get('format_version')}, this version reads "
-            f"{FORMAT_VERSION} and {PACKED_VERSION}; update seed-lsp or fetch the adapter again."
+            f"{FORMAT_VERSION} to {COUPLED_VERSION}; update seed-lsp or fetch the adapter again."
         )
     if metadata.get("kind") != kind:
         raise AdapterError(f"{path} is an update of kind {metadata.get('kind')}, not {kind}.")
@@ -230,6 +255,7 @@ def _assemble(
             int(metadata[f"{prefix}rank"]),
             float(metadata[f"{prefix}alpha"]),
             None if block_size is None else int(block_size),
+            int(metadata.get(f"{prefix}coupling_rank", 0)),
         )
         with torch.device("meta"):  # shapes are compared before anything of that size is made
             adapter = Adapter(model, config)

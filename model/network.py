@@ -8,12 +8,15 @@ H query heads, G key/value heads, K head dim, F feed-forward width, V vocabulary
 rows of all query heads that share a key/value head.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.adapter import Adapter, LayerUpdate, LowRank
 from model.config import ModelConfig
+from model.coupling import Candidates, choose_coupled
 from model.masks import Attention, Branches, Tile, attention_tiles
 
 CPU_TILE_ROWS = 128
@@ -155,6 +158,14 @@ class Transformer(nn.Module):
         normed_BRD: Tensor = self.norm(x_BTD)
         return normed_BRD
 
+    def couple(self, candidates: Candidates, first: int) -> tuple[list[int], list[float]]:
+        """Choose the tokens of a branch behind the token `first`, see `choose_coupled`."""
+        assert self.adapter is not None
+        assert self.adapter.coupling is not None
+        head = None if self.config.is_tied else partial(_rows, self.head.weight)
+        embed = partial(_rows, self.embedding.weight)
+        return choose_coupled(self.adapter.coupling, candidates, first, embed, head)
+
     def _embed(self, ids_BT: Tensor) -> Tensor:
         """Embeddings; MASK gets the adapter's learned row, or the mean embedding without one."""
         is_mask_BT = ids_BT == self.config.mask_id
@@ -289,6 +300,10 @@ class SelfAttention(nn.Module):
 
     def _heads(self, x: Tensor, num_heads: int) -> Tensor:
         return x.view(*x.shape[:2], num_heads, self.head_dim).transpose(1, 2)
+
+
+def _rows(weight_VD: Tensor, ids_N: Tensor) -> Tensor:
+    return weight_VD[ids_N.to(weight_VD.device)]
 
 
 def attend(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, tile: Tile) -> Tensor:

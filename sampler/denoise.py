@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from model.coupling import read_candidates
 from model.format.healing import Continuations
 from model.masks import Branches
 from model.network import Transformer
@@ -95,7 +96,7 @@ def generate(
         # behind each of them what may follow if it is the last right one.
         chain = [state.committed[-1], *drafts]
         branches = Branches((num_masks,) * len(chain))
-        logits_LV = _forward(model, state.committed[:-1], chain, branches)
+        hidden_LD, logits_LV = _forward(model, state.committed[:-1], chain, branches)
         state.result.num_forwards += 1
         drafts_L = torch.tensor(drafts, dtype=torch.long, device=logits_LV.device)
         judgment = judge(logits_LV[: len(drafts)], drafts_L)
@@ -118,7 +119,11 @@ def generate(
                 return state.result
             drafts = []
         else:
-            drafts = logits_LV[branches.branch(accepted)].argmax(dim=-1).tolist()
+            rows = branches.branch(accepted)
+            drafts = logits_LV[rows].argmax(dim=-1).tolist()
+            if drafts and model.adapter is not None and model.adapter.coupling is not None:
+                candidates = read_candidates(hidden_LD[rows], logits_LV[rows])
+                drafts, _ = model.couple(candidates, settled)
             drafts = [] if is_healing else drafts[: max_new_tokens - len(state.result.tokens)]
 
 
@@ -141,16 +146,16 @@ class _State:
 
 def _forward(
     model: Transformer, context: list[int], chain: list[int], branches: Branches
-) -> Tensor:
-    """Logits (L, V) of chain and branches behind `context`."""
+) -> tuple[Tensor, Tensor]:
+    """States (L, D) and logits (L, V) of chain and branches behind `context`."""
     num_masks = branches.num_rows - len(chain)
     device = next(model.parameters()).device
     ids_BT = torch.tensor([context + chain + [model.config.mask_id] * num_masks], device=device)
     # The context is the head of the chain, with nothing branching off.
     branches = Branches((0,) * len(context) + branches.sizes)
     gate_BT = ids_BT == model.config.mask_id
-    logits_BTV: Tensor = model(ids_BT, attention=branches, gate_BT=gate_BT)
-    return logits_BTV[0, len(context) :]
+    hidden_LD = model.hidden(ids_BT, attention=branches, gate_BT=gate_BT)[0, len(context) :]
+    return hidden_LD, model.head(hidden_LD).float()
 
 
 def _denoise(

@@ -169,7 +169,8 @@ class Writer:
                 left = left[len(self._continuations.spelling(draft)) :]
             else:
                 first += judgment.predicted(slice(num_healed, num_healed + 1))
-                drafts = self._branch(task.request.mode, judgment, slice(num_healed + 1, None))
+                rows = slice(num_healed + 1, None)
+                drafts = self._branch(task.request.mode, judgment, rows, first.tokens[-1])
             sequence.truncate(num_settled + len(first.tokens) - 1)
             sequence.first = (num_settled, required, first)
         task.cached_tokens = num_cached
@@ -264,7 +265,7 @@ class Writer:
             for row, probability in enumerate(following.probabilities)
         ]
         fresh = Predicted(tokens, probabilities)
-        return fresh, self._branch(mode, judgment, Branches(sizes).branch(accepted))
+        return fresh, self._branch(mode, judgment, Branches(sizes).branch(accepted), tokens[-1])
 
     def _draw(
         self, task: Task, sequence: CachedSequence, settled_context: list[int], first: Predicted
@@ -377,9 +378,13 @@ class Writer:
             candidates.append(chances.aligned(old.drafts(self.settings.max_rows - 1), old.run))
         return within_reach(max(candidates, key=expected_accepted))
 
-    def _branch(self, mode: Mode, judgment: Judgment, rows: slice) -> list[Draft]:
-        """Drafts that the MASK rows of a branch have given."""
+    def _branch(self, mode: Mode, judgment: Judgment, rows: slice, settled: int) -> list[Draft]:
+        """Drafts that the MASK rows of a branch have given, which stands behind `settled`."""
         predicted = judgment.predicted(rows)
+        if judgment.candidates is not None:
+            predicted = Predicted(
+                *self.runner.model.couple(judgment.candidates.rows(rows), settled)
+            )
         chances = self._drafting_of(mode).chances
         return chances.denoised(predicted.tokens, predicted.probabilities)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from model.coupling import Candidates
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -37,6 +39,8 @@ class Judgment:
     """Probability of the token that stands in the next row of the forward, over that of the most
     likely one; 0 where there is none or it is MASK. float32."""
     logits_LV: Tensor | None = None
+    candidates: Candidates | None = None
+    """Of the MASK rows, where the adapter couples them; other rows of it mean nothing."""
 
     @property
     def logits(self) -> Tensor:

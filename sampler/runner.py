@@ -5,10 +5,13 @@ base, whose K/V stay, and behind it branches of MASK rows with the adapter, whos
 and `denoise` (canvas attention, adapter on MASK rows, all K/V scratch).
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.coupling import Candidates, read_candidates
 from model.masks import Attention, Branches
 from model.network import KVCache, Transformer
 from sampler.canvas import Canvas
@@ -104,6 +107,7 @@ class Runner:
         """One forward behind the tokens of `sequence`; judges `rows`."""
         self.num_forwards += 1
         start, kv = len(sequence.tokens), sequence.kv
+        candidates: Candidates | None = None
         if isinstance(self.model, NativeModel):
             assert isinstance(kv, NativeCache)
             assert not isinstance(attention, Tensor)
@@ -116,10 +120,19 @@ class Runner:
             )
         else:
             assert isinstance(kv, KVCache)
-            logits_BRV = self.model(
+            hidden_BRD = self.model.hidden(
                 ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
             )
-        return judge(logits_BRV[0], next_ids(ids_BT, self.model.config.mask_id)[rows])
+            logits_BRV = self.model.head(hidden_BRD).float()
+            if gate_BT is not None and couples(self.model):
+                candidates = read_candidates(hidden_BRD[0], logits_BRV[0])
+        judgment = judge(logits_BRV[0], next_ids(ids_BT, self.model.config.mask_id)[rows])
+        return replace(judgment, candidates=candidates)
+
+
+def couples(model: Transformer | NativeModel) -> bool:
+    """Whether the rows of a branch are chosen one after the other."""
+    return model.adapter is not None and model.adapter.coupling is not None
 
 
 def next_ids(ids_BT: Tensor, mask_id: int) -> Tensor:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import torch
 
-from model.adapter import Adapter, AdapterConfig, AdapterError, load_adapter, save_adapter
+from model.adapter import (
+    Adapter,
+    AdapterConfig,
+    AdapterError,
+    kind_of,
+    load_adapter,
+    load_update,
+    save_adapter,
+)
+from model.config import ModelConfig
 from model.weights import load_model, open_source
 
 
@@ -41,7 +50,8 @@ def export_adapter(
     Args:
         model_path: the base, for its shapes only.
         adapter: file of a gated adapter.
-        base_updates: file of the update of the base that it was trained over. Of several, runs that
+        base_updates: file of the update of the base that it was trained over, or of an adapter that
+            was trained over it, too, and brings it. Of several, runs that
             began with one another, the mean is taken: it often keeps what each has learnt (model
             soups, Wortsman et al. 2203.05482).
         out: file to write.
@@ -56,10 +66,20 @@ def export_adapter(
     if not 0 < update_share <= 1:
         raise AdapterError(f"A share of {update_share:g} is none: it lies above 0, up to 1.")
     config = open_source(model_path).config
-    update = _mean([load_adapter(path, config, "merge") for path in base_updates])
+    update = _mean([_load_update(path, config) for path in base_updates])
     if update is not None:
         update.config = replace(update.config, alpha=update.config.alpha * update_share)
     save_adapter(load_adapter(adapter, config), config, out, update=update, is_int8=True)
+
+
+def _load_update(path: Path, config: ModelConfig) -> Adapter:
+    """The update of the base in a file of its own, or in that of an adapter trained over it."""
+    if kind_of(path) == "merge":
+        return load_adapter(path, config, "merge")
+    update = load_update(path, config)
+    if update is None:
+        raise AdapterError(f"{path} brings no update of the base.")
+    return update
 
 
 def _mean(updates: Sequence[Adapter]) -> Adapter | None:

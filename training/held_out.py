@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from model.coupling import read_candidates
 from model.network import KVCache, Transformer
 from model.noise import seeded_generator
 from training.batch import draw_starts
@@ -77,9 +78,10 @@ class Acceptance:
     def __call__(self, model: Transformer) -> Mapping[str, float]:
         """`accepted`: drafts accepted a block, the first of which is the base's own and always is;
         `right_k`: share of blocks whose k-th draft is the base's token, whatever stands before it.
+        With a coupling drafts are chosen one after the other; `accepted_alone` are those without.
         """
         device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
-        num_blocks, num_accepted = 0, 0
+        num_blocks, num_accepted, num_alone = 0, 0, 0
         num_right_L = torch.zeros(self._block_size - 1)
         for index, (ids_S, starts) in enumerate(self._places):
             ids_S = ids_S.to(device)
@@ -92,15 +94,19 @@ class Acceptance:
                 if text is None:
                     text = self._write(model, cache, start, int(ids_S[start]))
                     self._texts[index, start] = text
-                drafts = self._draft(model, cache, start, int(ids_S[start]))
+                alone, drafts = self._draft(model, cache, start, int(ids_S[start]))
                 is_right_L = drafts == torch.tensor(text)
                 num_right_L += is_right_L
                 num_accepted += int(is_right_L.long().cumprod(0).sum())
+                num_alone += int((alone == torch.tensor(text)).long().cumprod(0).sum())
                 num_blocks += 1
         assert num_blocks, "nothing to draft"
         shares = (num_right_L / num_blocks).tolist()
         right = {f"right_{offset}": share for offset, share in enumerate(shares, start=1)}
-        return {"accepted": num_accepted / num_blocks, **right}
+        figures = {"accepted": num_accepted / num_blocks, **right}
+        if model.adapter is not None and model.adapter.coupling is not None:
+            figures["accepted_alone"] = num_alone / num_blocks
+        return figures
 
     def _write(self, model: Transformer, cache: KVCache, start: int, first: int) -> list[int]:
         """What the base writes behind the token `first` at a place."""
@@ -110,21 +116,30 @@ class Acceptance:
             text.append(int(model(ids_BT, cache=cache, start=position)[0, -1].argmax()))
         return text[1:]
 
-    def _draft(self, model: Transformer, cache: KVCache, start: int, first: int) -> Tensor:
-        """The drafts (L − 1,) behind the token `first` at a place."""
+    def _draft(
+        self, model: Transformer, cache: KVCache, start: int, first: int
+    ) -> tuple[Tensor, Tensor]:
+        """The drafts (L − 1,) behind the token `first` at a place: each row's own, and coupled."""
         mask_id, device = model.config.mask_id, model.embedding.weight.device
         ids_BT = torch.full((1, self._block_size), mask_id, device=device)
         ids_BT[0, 0] = first
-        logits_BRV = model(
+        hidden_LD = model.hidden(
             ids_BT,
             cache=cache,
             start=start,
             attention="canvas",
             gate_BT=ids_BT == mask_id,
             rows=slice(0, self._block_size - 1),
-        )
-        drafts_L: Tensor = logits_BRV[0].argmax(-1).cpu()
-        return drafts_L
+        )[0]
+        logits_LV = model.head(hidden_LD)
+        drafts_L = logits_LV.argmax(-1).cpu()
+        if model.adapter is None or model.adapter.coupling is None:
+            return drafts_L, drafts_L
+        # The first row is the base's own: what it says is settled when the others are chosen.
+        settled = int(drafts_L[0])
+        candidates = read_candidates(hidden_LD[1:], logits_LV[1:])
+        coupled, _ = model.couple(candidates, settled)
+        return drafts_L, torch.tensor([settled, *coupled])
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ may have any shape. Knows neither stages nor the order of records.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,34 @@ class LowRankTrained:
         model.requires_grad_(False)
         self._model, self._recipe, self._world = model, recipe, world
         block_size = max(recipe.block_sizes, default=None)
-        config = AdapterConfig(recipe.rank, recipe.alpha, block_size)
+        config = AdapterConfig(recipe.rank, recipe.alpha, block_size, recipe.coupling_rank)
+        found = None if start is None else load_adapter(start, model.config, recipe.kind)
+        if found is not None and found.config.coupling_rank:  # a recipe without one keeps it
+            config = replace(config, coupling_rank=found.config.coupling_rank)
         adapter = Adapter(model.config, config)
         adapter.start_mask_at(model.embedding.weight)
-        if start is not None:
-            found = load_adapter(start, model.config, recipe.kind)
+        if found is not None:
             if (found.config.rank, found.config.alpha) != (recipe.rank, recipe.alpha):
                 raise RecipeError(
                     f"{start} has rank {found.config.rank} and alpha {found.config.alpha:g}, "
                     f"recipe {recipe.name} has {recipe.rank} and {recipe.alpha:g}."
                 )
-            adapter.load_state_dict(found.state_dict())
+            if recipe.coupling_rank not in (0, config.coupling_rank):
+                raise RecipeError(
+                    f"{start} has a coupling of rank {config.coupling_rank}, recipe "
+                    f"{recipe.name} one of {recipe.coupling_rank}."
+                )
+            # A coupling that it does not have yet stays a fresh one.
+            adapter.load_state_dict(adapter.state_dict() | found.state_dict())
         self._adapter = adapter.to(model.embedding.weight.device)
         model.adapter = self._adapter
-        # The embedding of MASK is nothing to a stage without masks.
+        # The embedding of MASK is nothing to a stage without masks, nor the coupling to one whose
+        # loss does not ask for it.
         named = {
             name: parameter
             for name, parameter in self._adapter.named_parameters()
-            if recipe.kind == "gated" or name != "mask_embedding"
+            if (recipe.kind == "gated" or name != "mask_embedding")
+            and (recipe.coupling_rank or not name.startswith("coupling."))
         }
         self._names, self.parameters = list(named), list[Tensor](named.values())
 

@@ -75,6 +75,9 @@ class Recipe:
     off_path_weight: float = 1.0
     """Weight of a row whose block, up to it, is not what the base itself would have written: mode
     `exact` has refused the draft before it comes to that row."""
+    coupling_rank: int = 0
+    """Of the coupling that is trained along (`model.coupling`, stage `adapt`); 0: none is. Half of
+    the loss is then that of the coupled rows, which are told the text's token in their place."""
     vocabulary_size: int | None = None
     """Tokens that a prediction may choose from, the most frequent ones of the data; None: all."""
     is_full: bool = False
@@ -132,6 +135,8 @@ class Recipe:
             raise RecipeError(f"Recipe {self.name}: stage {self.stage} needs a frozen base.")
         if self.keep_weight and self.is_full:
             raise RecipeError(f"Recipe {self.name}: keep_weight needs a frozen base.")
+        if self.coupling_rank and (self.stage != "adapt" or self.is_full):
+            raise RecipeError(f"Recipe {self.name}: a coupling is trained in stage adapt only.")
         if self.stage == "adapt" and self.gates_visible:
             raise RecipeError(f"Recipe {self.name}: stage adapt trains MASK rows only.")
         if self.stage == "onpolicy" and self.pool_size < 2:
@@ -221,6 +226,7 @@ def short() -> Recipe:
         blocks_per_record=96,
         block_sizes=(6, 5, 4),
         full_share=0.9,
+        coupling_rank=128,
     )
 
 

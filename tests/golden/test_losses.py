@@ -23,6 +23,7 @@ GOLDEN = Path(__file__).with_name("losses.json")
 SPECIAL = torch.tensor([508, 509, 510])
 RECIPES = {
     "adapt": replace(debug(), num_steps=20, offset_decay=0.9),
+    "adapt-coupled": replace(debug(), num_steps=20, coupling_rank=6),
     "fim": replace(debug(), num_steps=20, stage="fim", kind="merge"),
     "fim-keep": replace(debug(), num_steps=20, stage="fim", kind="merge", keep_weight=0.75),
     "edit": replace(

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import weights
 from model.adapter import Adapter, AdapterConfig, save_adapter
 from model.config import NAMED
+from model.coupling import NUM_CANDIDATES, Coupling
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import read_vocabulary
 from model.masks import Branches
@@ -249,6 +251,52 @@ def test_rows_with_logits_are_a_slice_of_all(shape: str, rows: slice | None) -> 
     behind = next_ids(ids_BT, model.config.mask_id)[rows or slice(None)]
     assert torch.equal(judged.shares_L == 0, behind == model.config.mask_id)
     torch.testing.assert_close(judged.shares_L, shares(expected[0], behind), atol=1e-5, rtol=1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("shape", ["debug", "tied", "odd"])
+@torch.inference_mode()
+def test_candidates_are_the_best_of_the_logits(shape: str, path: str) -> None:
+    config = SHAPES[shape]
+    plain = copy.deepcopy(network(shape, has_adapter=True))
+    assert plain.adapter is not None
+    plain.adapter.coupling = Coupling(config.width, 5).requires_grad_(False)
+    plain.adapter.config = replace(plain.adapter.config, coupling_rank=5)
+    model = NativeModel(plain, threads=2, path=path)
+    ids_BT = random_ids(40)
+    ids_BT[0, 30:] = config.mask_id
+    gate_BT = ids_BT == config.mask_id
+    log_p_LV = model(ids_BT, gate_BT=gate_BT)[0].log_softmax(-1)
+    for first in (0, 31):
+        rows = slice(first, 39)
+        judged = model.judge(ids_BT, gate_BT=gate_BT, rows=rows)
+        assert judged.candidates is not None
+        masked = judged.candidates.rows(slice(30 - first if first < 30 else 0, None))
+        expected_LV = log_p_LV[30 if first < 30 else first : 39]
+        # One of each lane of 16 and chunk of 512 ids: the rest are those of a plain search.
+        padded_LV = F.pad(expected_LV, (0, -config.vocab_size % 512), value=-torch.inf)
+        lanes_LCT = padded_LV.view(len(padded_LV), -1, 32, 16).amax(2)
+        torch.testing.assert_close(
+            masked.log_p_LK, lanes_LCT.flatten(1).topk(NUM_CANDIDATES).values, atol=1e-4, rtol=1e-4
+        )
+        found_LK = expected_LV.gather(1, masked.ids_LK)
+        torch.testing.assert_close(masked.log_p_LK, found_LK, atol=1e-4, rtol=1e-4)
+        assert torch.equal(masked.ids_LK[:, 0], expected_LV.argmax(-1))
+        logits_LV = F.linear(masked.hidden_LD, plain.head.weight)
+        assert relative_error(logits_LV.log_softmax(-1), expected_LV) < 0.02
+        chosen, _ = model.couple(masked, 3)
+        assert chosen == expected_LV.argmax(-1).tolist(), "a fresh coupling changes nothing"
+    assert model.judge(ids_BT, rows=slice(0, 5)).candidates is None, "no row is gated"
+
+
+@needs_library
+@pytest.mark.parametrize("shape", ["tied", "odd"])
+def test_rows_of_the_tables_are_those_of_the_network(shape: str) -> None:
+    model, plain, ids_N = native(shape), network(shape), torch.tensor([0, 511, 37, 37])
+    for kind, table in (("embedding", plain.embedding), ("head", plain.head)):
+        error = relative_error(model._rows(kind, ids_N), table.weight[ids_N])
+        assert error < 0.01
 
 
 @needs_library

@@ -47,7 +47,8 @@ def model(has_adapter, end_scale=0.2):
         parameter.mul_(3.0) if parameter.dim() > 1 else None
     network.head.weight[sorted(END_IDS)] *= end_scale  # small: long completions
     if has_adapter:
-        network.adapter = Adapter(CONFIG, AdapterConfig(4, 8.0)).requires_grad_(False)
+        config = AdapterConfig(4, 8.0, coupling_rank=5)
+        network.adapter = Adapter(CONFIG, config).requires_grad_(False)
         network.adapter.start_mask_at(network.embedding.weight)
         network.adapter.randomize()
     return network

@@ -18,11 +18,11 @@ CONFIG = NAMED["debug"]
 SPECIAL = torch.tensor([510, 511])
 
 
-def network(*, has_adapter):
+def network(*, has_adapter, coupling_rank=0):
     torch.manual_seed(5)
     model = Transformer(CONFIG).eval()
     if has_adapter:
-        adapter = Adapter(CONFIG, AdapterConfig(4, 8.0))
+        adapter = Adapter(CONFIG, AdapterConfig(4, 8.0, coupling_rank=coupling_rank))
         adapter.start_mask_at(model.embedding.weight)
         adapter.randomize()
         model.adapter = adapter
@@ -68,6 +68,18 @@ def test_acceptance_is_that_of_the_reference():
     assert figures["accepted"] == pytest.approx(sum(accepted) / len(accepted))
     assert figures["right_1"] == 1  # the first draft is the base's own
     assert evaluate(model) == figures
+
+
+def test_a_coupling_is_counted_beside_what_rows_say_alone():
+    plain = Acceptance(records(2), max_tokens=40, block_size=5, blocks_per_record=6)(
+        network(has_adapter=True)
+    )
+    coupled = Acceptance(records(2), max_tokens=40, block_size=5, blocks_per_record=6)(
+        network(has_adapter=True, coupling_rank=4)
+    )
+    assert "accepted_alone" not in plain
+    assert coupled["accepted_alone"] >= 1
+    assert coupled["accepted"] >= 1
 
 
 def test_a_network_without_an_adapter_has_its_first_draft_accepted():

@@ -71,7 +71,7 @@ std::string names(const std::vector<const Path*>& paths) {
   return list;
 }
 
-void grow(OwnNetwork& network, int num_rows, int num_slots) {
+void grow(OwnNetwork& network, int num_rows, int num_slots, int num_scored) {
   const Shape& shape = network.shape;
   const int q_width = shape.num_heads * shape.head_dim;
   const int kv_width = shape.num_kv_heads * shape.head_dim;
@@ -88,11 +88,15 @@ void grow(OwnNetwork& network, int num_rows, int num_slots) {
     network.row_width = row_width;
     reallocate(network.row_buffer, int64_t{num_threads} * row_width);
   }
+  const int num_chunks = (network.head.num_panels() + HEAD_CHUNK - 1) / HEAD_CHUNK;
+  if (num_scored > network.num_scored) {
+    network.num_scored = (num_scored + 15) / 16 * 16;
+    reallocate(network.highest, int64_t{network.num_scored} * num_chunks * 2 * TILE);
+  }
   const bool has_rank = network.low_rank.values != nullptr || network.rank == 0;
   if (num_rows <= network.num_rows && has_rank && !is_wider) return;
   if (num_rows > network.num_rows) network.num_rows = (num_rows + 15) / 16 * 16;
   const int64_t rows = network.num_rows;
-  const int num_chunks = (network.head.num_panels() + HEAD_CHUNK - 1) / HEAD_CHUNK;
   reallocate(network.stream, rows * shape.width);
   reallocate(network.qkv, rows * (q_width + 2 * kv_width));
   reallocate(network.attended, rows * q_width);
@@ -151,7 +155,7 @@ void seed_close(Network* network) {
   }
   for (const auto& entry : of.vectors) std::free(entry.second);
   for (float* buffer : {of.stream, of.qkv, of.attended, of.activated, of.query_scales, of.scores,
-                        of.row_buffer, of.statistics, of.input.scales, of.low_rank.scales}) {
+                        of.row_buffer, of.statistics, of.highest, of.input.scales, of.low_rank.scales}) {
     std::free(buffer);
   }
   std::free(of.queries);
@@ -191,6 +195,11 @@ void seed_set_rows(
   for (int row = first; row < first + num_rows; ++row, rows += matrix.num_inputs) {
     pack_row(matrix, row, is_interleaved, rows);
   }
+}
+
+void seed_rows(const Network* network, int kind, const int64_t* ids, int count, float* rows) {
+  const Matrix& matrix = kind == HEAD ? network->head : network->embedding;
+  for (int i = 0; i < count; ++i, rows += matrix.num_inputs) unpack_row(matrix, (int)ids[i], rows);
 }
 
 void seed_tie(Network* network) {
@@ -240,7 +249,8 @@ int64_t seed_weight_bytes(const Network* network) {
 void seed_forward(Network* network, const Call* call) {
   OwnNetwork& of = own(network);
   of.team->settle();
-  grow(of, call->num_rows, call->start + call->num_rows + TILE);
+  grow(of, call->num_rows, call->start + call->num_rows + TILE,
+       call->num_candidates > 0 ? call->end_row - call->first_row : 0);
   of.call = *call;
   of.team->run(run, &of);
 }

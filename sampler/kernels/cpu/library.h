@@ -6,7 +6,7 @@
 #include "network.h"
 
 /// Raised with every change of what stands here.
-#define SEED_ABI 6
+#define SEED_ABI 7
 
 /// Matrices by number; `layer` is ignored for the first two. The last eight are the low-rank
 /// updates' a and b, in the order of the four before.
@@ -37,6 +37,9 @@ void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int
 void seed_set_rows(
     Network* network, int layer, int kind, int first, int num_rows, const float* rows);
 
+/// `count` rows of the embedding or of the head, as floats.
+void seed_rows(const Network* network, int kind, const int64_t* ids, int count, float* rows);
+
 /// The head is the embedding.
 void seed_tie(Network* network);
 
@@ -56,8 +59,9 @@ int64_t seed_weight_bytes(const Network* network);
 /// after row. Without `places` they stand one after the other and each sees those before it.
 ///
 /// The rows from `first_row` to `end_row` get logits, a best id and its probability, and the share of
-/// the id in the next row, each where its pointer is not null (the last three come together). Blocks
-/// until done.
+/// the id in the next row, each where its pointer is not null (the last three come together). Gated
+/// rows among them get candidates, if any are asked for: at most MAX_CANDIDATES and no more than there
+/// are ids, with the last three only. Blocks until done.
 void seed_forward(Network* network, const Call* call);
 }
 #pragma GCC visibility pop

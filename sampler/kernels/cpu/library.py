@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-ABI = 6
+ABI = 7
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -65,6 +65,10 @@ class Call(ctypes.Structure):
         ("best", c_void_p),
         ("confidences", c_void_p),
         ("shares", c_void_p),
+        ("num_candidates", c_int32),
+        ("candidates", c_void_p),
+        ("log_probabilities", c_void_p),
+        ("states", c_void_p),
     )
 
 
@@ -126,6 +130,8 @@ def load_library() -> ctypes.CDLL:
     library.seed_add_matrix.restype = None
     library.seed_set_rows.argtypes = [c_void_p, c_int, c_int, c_int, c_int, c_void_p]
     library.seed_set_rows.restype = None
+    library.seed_rows.argtypes = [c_void_p, c_int, c_void_p, c_int, c_void_p]
+    library.seed_rows.restype = None
     library.seed_tie.argtypes = [c_void_p]
     library.seed_tie.restype = None
     library.seed_set_vector.argtypes = [c_void_p, c_int, c_int, c_void_p, c_int64]

@@ -15,6 +15,7 @@ import mmap
 import os
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from model.adapter import Adapter, LowRank
 from model.config import ModelConfig
+from model.coupling import NUM_CANDIDATES, Candidates, choose_coupled
 from model.layout import places
 from model.masks import Branches
 from model.network import Transformer, rotary_table
@@ -138,7 +140,8 @@ class NativeModel:
     def adapter(self) -> Adapter | None:
         """The gated adapter, if there is one; setting it packs it.
 
-        What one gets has shapes and no numbers: those are with the kernels, and only there.
+        What one gets has shapes and, but for the coupling, no numbers: those are with the kernels,
+        and only there.
         """
         return self._adapter
 
@@ -149,6 +152,8 @@ class NativeModel:
         if adapter is not None:
             with torch.device("meta"):
                 self._adapter = Adapter(self.config, adapter.config)
+            if adapter.coupling is not None:  # this part alone is computed here
+                self._adapter.coupling = adapter.coupling.float().requires_grad_(False)
             mask_D = adapter.mask_embedding.detach().float()
             for index, layer in enumerate(adapter.layers):
                 for kind in LINEARS:
@@ -202,8 +207,25 @@ class NativeModel:
         ids_R, shares_R = torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows)
         confidence_R = torch.empty(num_rows)
         judged = (ids_R, confidence_R, shares_R)
-        self._run(ids_BT, cache, start, attention, gate_BT, rows, judged=judged)
-        return Judgment(ids_R.long(), confidence_R, shares_R)
+        if gate_BT is None or self._adapter is None or self._adapter.coupling is None:
+            self._run(ids_BT, cache, start, attention, gate_BT, rows, judged=judged)
+            return Judgment(ids_R.long(), confidence_R, shares_R)
+        ids_RK = torch.zeros(num_rows, NUM_CANDIDATES, dtype=torch.int32)
+        log_p_RK, hidden_RD = torch.zeros(ids_RK.shape), torch.zeros(num_rows, self.config.width)
+        candidates = (ids_RK, log_p_RK, hidden_RD)
+        self._run(
+            *(ids_BT, cache, start, attention, gate_BT, rows), judged=judged, candidates=candidates
+        )
+        found = Candidates(hidden_RD, ids_RK.long(), log_p_RK)
+        return Judgment(ids_R.long(), confidence_R, shares_R, candidates=found)
+
+    def couple(self, candidates: Candidates, first: int) -> tuple[list[int], list[float]]:
+        """Choose the tokens of a branch behind the token `first`, see `choose_coupled`."""
+        assert self._adapter is not None
+        assert self._adapter.coupling is not None
+        embed = partial(self._rows, "embedding")
+        head = None if self.config.is_tied else partial(self._rows, "head")
+        return choose_coupled(self._adapter.coupling, candidates, first, embed, head)
 
     def _run(
         self,
@@ -216,6 +238,7 @@ class NativeModel:
         *,
         logits_BRV: Tensor | None = None,
         judged: tuple[Tensor, ...] = (),
+        candidates: tuple[Tensor, ...] = (),
     ) -> None:
         batch_size, num_rows = ids_BT.shape
         assert batch_size == 1, "the native kernels run one sequence at a time"
@@ -250,7 +273,9 @@ class NativeModel:
                 cache.key_scales.shape[-1],
             ),
             None if logits_BRV is None else logits_BRV.data_ptr(),
-            *(judged_R.data_ptr() for judged_R in judged),
+            *((part_R.data_ptr() for part_R in judged) if judged else (None, None, None)),
+            NUM_CANDIDATES if candidates else 0,
+            *(part_R.data_ptr() for part_R in candidates),
         )
         self._library.seed_forward(self._handle, ctypes.byref(call))
 
@@ -297,6 +322,15 @@ class NativeModel:
     def _add_matrix(self, layer: int, kind: str, shape: tuple[int, ...]) -> None:
         number = MATRICES.index(kind)
         self._library.seed_add_matrix(self._handle, layer, number, *shape)
+
+    def _rows(self, kind: str, ids_N: Tensor) -> Tensor:
+        """Rows of a table, (N, D) float32."""
+        ids_N = ids_N.to(torch.int64).contiguous()
+        rows_ND = torch.empty(len(ids_N), self.config.width)
+        self._library.seed_rows(
+            self._handle, MATRICES.index(kind), ids_N.data_ptr(), len(ids_N), rows_ND.data_ptr()
+        )
+        return rows_ND
 
     def _set_rows(self, layer: int, kind: str, begin: int, rows: Tensor) -> None:
         """Quantize rows of a matrix, `begin` and following."""

@@ -19,6 +19,8 @@ constexpr int MAX_ROWS = 32;
 constexpr int MAX_QUERIES = 16;
 /// Panels of the head whose statistics are kept together; fixed, so that threads change no result.
 constexpr int HEAD_CHUNK = 16;
+/// Most candidates that a row can be asked for.
+constexpr int MAX_CANDIDATES = 32;
 
 /// int8 weights with a scale per output and group of inputs.
 ///
@@ -84,6 +86,8 @@ struct Network {
   float* scores;      // [thread][MAX_QUERIES][num_slots]
   float* row_buffer;  // [thread][row_width]
   float* statistics;  // [chunk of the head][T][highest, sum, id as bits]
+  int num_scored;     // rows that there is room for in
+  float* highest;     // [chunk of the head][row][16 logits, their ids as bits]
 };
 
 /// Keys and values of one sequence, all layers.
@@ -112,6 +116,10 @@ struct Call {
   int32_t* best;        // [row]: most likely id, or null
   float* confidences;   // [row]: its probability
   float* shares;        // [row]: probability of the next row's id over that of the best; 0 if none
+  int32_t num_candidates;  // of each gated row, or 0; the rest is then asked for, too
+  int32_t* candidates;     // [row][candidate]: most likely ids, the likeliest first
+  float* log_probabilities;  // likewise
+  float* states;           // [row][width]: what the head takes, before it is rounded
 };
 
 struct Path {

@@ -29,3 +29,16 @@ void pack_row(const Matrix& matrix, int row, bool is_interleaved, const float* w
     }
   }
 }
+
+void unpack_row(const Matrix& matrix, int row, float* weights) {
+  const int lane = row % PANEL;
+  const uint8_t* group = matrix.panel(row / PANEL);
+  for (int g = 0; g < matrix.num_groups(); ++g, group += matrix.group_bytes()) {
+    float scale;
+    memcpy(&scale, group + lane * 4, 4);
+    const uint8_t* quad = group + PANEL * 4 + lane * 4;
+    for (int k = 0; k < matrix.group; k += 4, quad += PANEL * 4) {
+      for (int i = 0; i < 4; ++i) *weights++ = scale * (float)((int)quad[i] - 128);
+    }
+  }
+}

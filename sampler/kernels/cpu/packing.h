@@ -8,3 +8,6 @@
 /// Interleaved: the first half of the outputs are gates, the second what they gate, and a panel
 /// holds 16 gates, then the 16 that they gate.
 void pack_row(const Matrix& matrix, int row, bool is_interleaved, const float* weights);
+
+/// The K weights of an output that is not interleaved.
+void unpack_row(const Matrix& matrix, int row, float* weights);

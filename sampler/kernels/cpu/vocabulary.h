@@ -2,6 +2,9 @@
 #pragma once
 
 #include "linear.h"
+#include "packing.h"
+
+#include <math.h>
 
 namespace {
 
@@ -16,15 +19,7 @@ inline void embed(const Network& network, const Call& call, Member& member) {
       memcpy(to, network.mask_embedding, sizeof(float) * width);
       return;
     }
-    const int lane = (int)(id % PANEL);
-    const uint8_t* group = table.panel((int)(id / PANEL));
-    for (int k = 0; k < width; ++k) {
-      if (k > 0 && k % table.group == 0) group += table.group_bytes();
-      float scale;
-      memcpy(&scale, group + lane * 4, 4);
-      const uint8_t* quad = group + PANEL * 4 + (int64_t)(k % table.group / 4) * PANEL * 4;
-      to[k] = scale * (float)((int)quad[lane * 4 + k % 4] - 128);
-    }
+    unpack_row(table, (int)id, to);
   });
 }
 
@@ -61,6 +56,11 @@ inline void conclude(const Tally& tally, float* place) {
   place[0] = top;
   place[1] = sum(tally.sum * exponential(tally.top - splat(top)));
   memcpy(place + 2, &id, 4);
+}
+
+/// Whether a row of those that are judged is asked for candidates.
+inline bool has_candidates(const Call& call, int row) {
+  return call.num_candidates > 0 && call.gate != nullptr && call.gate[call.first_row + row];
 }
 
 /// The id of the row behind row `row` of those that are judged; below 0 if there is none or the head
@@ -115,9 +115,52 @@ inline void score_vocabulary(
       }
       for (int r = 0; r < count; ++r) {
         conclude(tallies[r], network.statistics + ((int64_t)chunk * num_rows + row + r) * 3);
+        if (!has_candidates(call, row + r)) continue;
+        // The best of each lane: of equal remainder by 16 within 512 neighbours one is enough.
+        float* place = network.highest + ((int64_t)chunk * num_rows + row + r) * 2 * LANES;
+        alignas(64) int32_t ids[LANES];
+        store(ids, tallies[r].tile);
+        for (int i = 0; i < LANES; ++i) ids[i] = ids[i] * TILE + i;
+        store(place, tallies[r].top);
+        memcpy(place + LANES, ids, sizeof(ids));
       }
     }
   });
+}
+
+/// The candidates of a row whose logits sum up to `e^log_total`, and its state.
+inline void choose_candidates(
+    const Network& network, const Call& call, int row, int num_rows, float log_total) {
+  const int num_chunks = ceil_div(network.head.num_panels(), HEAD_CHUNK);
+  const int width = network.shape.width, wanted = call.num_candidates;
+  float logits[MAX_CANDIDATES];
+  int32_t* chosen = call.candidates + (int64_t)row * wanted;
+  int count = 0;
+  for (int chunk = 0; chunk < num_chunks; ++chunk) {
+    const float* place = network.highest + ((int64_t)chunk * num_rows + row) * 2 * LANES;
+    for (int i = 0; i < LANES; ++i) {
+      const float logit = place[i];
+      if (count == wanted && logit < logits[count - 1]) continue;
+      int32_t id;
+      memcpy(&id, place + LANES + i, 4);
+      const auto is_before = [&](int at) {
+        return logit > logits[at] || (logit == logits[at] && id < chosen[at]);
+      };
+      if (count == wanted && !is_before(count - 1)) continue;
+      int at = count < wanted ? count++ : count - 1;
+      for (; at > 0 && is_before(at - 1); --at) {
+        logits[at] = logits[at - 1];
+        chosen[at] = chosen[at - 1];
+      }
+      logits[at] = logit;
+      chosen[at] = id;
+    }
+  }
+  for (int i = 0; i < wanted; ++i) {
+    call.log_probabilities[(int64_t)row * wanted + i] = logits[i] - log_total;
+  }
+  normalize(network.stream + (int64_t)(call.first_row + row) * width, network.final_norm, width,
+            network.shape.norm_eps, call.states + (int64_t)row * width);
 }
 
 /// Phase: the most likely id of each row and its probability, from the chunks of the head in order.
@@ -143,6 +186,9 @@ inline void settle(
     store(lanes, total);
     call.best[row] = best;
     call.confidences[row] = 1.0f / lanes[0];
+    if (has_candidates(call, row)) {
+      choose_candidates(network, call, row, num_rows, top + logf(lanes[0]));
+    }
     if (next_id(network, call, row) < 0) {
       call.shares[row] = 0.0f;
       return;
