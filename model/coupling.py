@@ -106,27 +106,19 @@ def choose_coupled(
         embed: rows of the embedding: ids (N,) to (N, D).
         head: rows of the head, where it is not the embedding.
     """
-    ids_LK, log_p_LK = candidates.ids_LK.cpu(), candidates.log_p_LK.cpu()
-    num_rows, num_candidates = ids_LK.shape
-    if not num_rows:
-        return [], []
-    first_1 = torch.tensor([first])
-    rows_ND = embed(torch.cat([first_1, ids_LK.flatten()])).float()
-    of_token_NC = coupling.of_token(rows_ND)
+    chosen, probabilities, token_1 = [], [], torch.tensor([first])
     of_state_LC = coupling.of_state(candidates.hidden_LD)
-    # A candidate's logit changes by the product of its row of the head and the correction.
-    head_ND = rows_ND[1:] if head is None else head(ids_LK.flatten()).float()
-    back_LKC = (head_ND @ coupling.scaled_back).view(num_rows, num_candidates, -1)
-    chosen, probabilities, before = [], [], 0
-    for row in range(num_rows):
-        z_C = F.silu(of_state_LC[row] + of_token_NC[before])
-        log_p_K = log_p_LK[row].to(z_C.device)
+    for row, ids_K in enumerate(candidates.ids_LK):
+        z_C = F.silu(of_state_LC[row] + coupling.of_token(embed(token_1))[0])
+        # A token's logit changes by the product of its row of the head and the correction.
+        change_K = (head or embed)(ids_K).float() @ (coupling.scaled_back @ z_C)
+        log_p_K = candidates.log_p_LK[row]
         # What the row gives to all other tokens stays as it was.
-        coupled_K = (log_p_K + back_LKC[row] @ z_C).log_softmax(-1) + log_p_K.logsumexp(-1)
+        coupled_K = (log_p_K + change_K).log_softmax(-1) + log_p_K.logsumexp(-1)
         best, index = coupled_K.max(-1)
-        chosen.append(int(ids_LK[row, index]))
+        token_1 = ids_K[index][None]
+        chosen.append(int(token_1))
         probabilities.append(float(best.exp()))
-        before = 1 + row * num_candidates + int(index)
     return chosen, probabilities
 
 

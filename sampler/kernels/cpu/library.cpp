@@ -50,6 +50,7 @@ struct OwnNetwork : Network {
   std::map<std::pair<int, int>, float*> vectors;  // by layer and kind
   bool is_tied = false;
   Call call = {};
+  Coupling coupling;
   int rank = 0;
 
   Matrix& matrix(int layer, int kind) {
@@ -155,7 +156,8 @@ void seed_close(Network* network) {
   }
   for (const auto& entry : of.vectors) std::free(entry.second);
   for (float* buffer : {of.stream, of.qkv, of.attended, of.activated, of.query_scales, of.scores,
-                        of.row_buffer, of.statistics, of.highest, of.input.scales, of.low_rank.scales}) {
+                        of.row_buffer, of.statistics, of.highest, of.input.scales, of.low_rank.scales,
+                        of.coupling.state, of.coupling.token, of.coupling.back}) {
     std::free(buffer);
   }
   std::free(of.queries);
@@ -177,7 +179,8 @@ void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int
   std::free(matrix.data);
   matrix.num_inputs = num_inputs;
   matrix.num_outputs = num_outputs;
-  matrix.group = num_inputs % 64 == 0 ? 64 : num_inputs % 32 == 0 ? 32 : 16;
+  matrix.group = WIDEST_GROUP;
+  while (num_inputs % matrix.group != 0) matrix.group /= 2;
   const int64_t num_bytes = matrix.panel_bytes() * matrix.num_panels();
   matrix.data = static_cast<uint8_t*>(allocate(static_cast<size_t>(num_bytes)));
   std::memset(matrix.data + num_bytes - matrix.panel_bytes(), 0,
@@ -195,11 +198,6 @@ void seed_set_rows(
   for (int row = first; row < first + num_rows; ++row, rows += matrix.num_inputs) {
     pack_row(matrix, row, is_interleaved, rows);
   }
-}
-
-void seed_rows(const Network* network, int kind, const int64_t* ids, int count, float* rows) {
-  const Matrix& matrix = kind == HEAD ? network->head : network->embedding;
-  for (int i = 0; i < count; ++i, rows += matrix.num_inputs) unpack_row(matrix, (int)ids[i], rows);
 }
 
 void seed_tie(Network* network) {
@@ -226,6 +224,25 @@ void seed_set_vector(Network* network, int layer, int kind, const float* values,
 
 void seed_enable_update(Network* network, int is_enabled) {
   network->has_update = is_enabled != 0;
+}
+
+void seed_set_coupling(
+    Network* network, int rank, const float* state, const float* token, const float* back) {
+  Coupling& coupling = own(network).coupling;
+  coupling.rank = rank;
+  coupling.width = network->shape.width;
+  const int64_t count = int64_t{rank} * coupling.width;
+  const std::pair<float*&, const float*> copies[] = {
+      {coupling.state, state}, {coupling.token, token}, {coupling.back, back}};
+  for (const auto& copy : copies) {
+    reallocate(copy.first, count);
+    if (count > 0) std::memcpy(copy.first, copy.second, sizeof(float) * static_cast<size_t>(count));
+  }
+}
+
+void seed_couple(const Network* network, const Branch* branch) {
+  const Coupling& coupling = static_cast<const OwnNetwork*>(network)->coupling;
+  couple(coupling, network->embedding, network->head, *branch);
 }
 
 void seed_trim() {

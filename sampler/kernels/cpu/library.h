@@ -3,6 +3,7 @@
 // A network is opened, gets its vectors and matrices, then runs forwards, one at a time.
 #pragma once
 
+#include "coupling.h"
 #include "network.h"
 
 /// Raised with every change of what stands here.
@@ -37,9 +38,6 @@ void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int
 void seed_set_rows(
     Network* network, int layer, int kind, int first, int num_rows, const float* rows);
 
-/// `count` rows of the embedding or of the head, as floats.
-void seed_rows(const Network* network, int kind, const int64_t* ids, int count, float* rows);
-
 /// The head is the embedding.
 void seed_tie(Network* network);
 
@@ -48,6 +46,13 @@ void seed_set_vector(Network* network, int layer, int kind, const float* values,
 
 /// Whether rows are given the low-rank updates.
 void seed_enable_update(Network* network, int is_enabled);
+
+/// Keep a copy of a coupling, three matrices (rank, width); none of rank 0.
+void seed_set_coupling(
+    Network* network, int rank, const float* state, const float* token, const float* back);
+
+/// Choose the tokens of a branch. There must be a coupling.
+void seed_couple(const Network* network, const Branch* branch);
 
 /// Give memory that loading has freed back to the system.
 void seed_trim();

@@ -72,6 +72,21 @@ class Call(ctypes.Structure):
     )
 
 
+class Branch(ctypes.Structure):
+    """`Branch` of coupling.h."""
+
+    _fields_ = (
+        ("num_rows", c_int32),
+        ("num_candidates", c_int32),
+        ("first", c_int32),
+        ("states", c_void_p),
+        ("candidates", c_void_p),
+        ("log_probabilities", c_void_p),
+        ("tokens", c_void_p),
+        ("probabilities", c_void_p),
+    )
+
+
 LINEARS = ("qkv", "out", "gate_up", "down")
 MATRICES = (
     "embedding",
@@ -130,8 +145,10 @@ def load_library() -> ctypes.CDLL:
     library.seed_add_matrix.restype = None
     library.seed_set_rows.argtypes = [c_void_p, c_int, c_int, c_int, c_int, c_void_p]
     library.seed_set_rows.restype = None
-    library.seed_rows.argtypes = [c_void_p, c_int, c_void_p, c_int, c_void_p]
-    library.seed_rows.restype = None
+    library.seed_set_coupling.argtypes = [c_void_p, c_int, c_void_p, c_void_p, c_void_p]
+    library.seed_set_coupling.restype = None
+    library.seed_couple.argtypes = [c_void_p, POINTER(Branch)]
+    library.seed_couple.restype = None
     library.seed_tie.argtypes = [c_void_p]
     library.seed_tie.restype = None
     library.seed_set_vector.argtypes = [c_void_p, c_int, c_int, c_void_p, c_int64]

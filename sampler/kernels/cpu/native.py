@@ -15,7 +15,6 @@ import mmap
 import os
 import weakref
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from model.adapter import Adapter, LowRank
 from model.config import ModelConfig
-from model.coupling import NUM_CANDIDATES, Candidates, choose_coupled
+from model.coupling import NUM_CANDIDATES, Candidates, Coupling
 from model.layout import places
 from model.masks import Branches
 from model.network import Transformer, rotary_table
@@ -35,6 +34,7 @@ from sampler.kernels.cpu.library import (
     LINEARS,
     MATRICES,
     VECTORS,
+    Branch,
     Cache,
     Call,
     NativeError,
@@ -140,8 +140,7 @@ class NativeModel:
     def adapter(self) -> Adapter | None:
         """The gated adapter, if there is one; setting it packs it.
 
-        What one gets has shapes and, but for the coupling, no numbers: those are with the kernels,
-        and only there.
+        What one gets has shapes and no numbers: those are with the kernels, and only there.
         """
         return self._adapter
 
@@ -152,8 +151,7 @@ class NativeModel:
         if adapter is not None:
             with torch.device("meta"):
                 self._adapter = Adapter(self.config, adapter.config)
-            if adapter.coupling is not None:  # this part alone is computed here
-                self._adapter.coupling = adapter.coupling.float().requires_grad_(False)
+            self._set_coupling(adapter.coupling)
             mask_D = adapter.mask_embedding.detach().float()
             for index, layer in enumerate(adapter.layers):
                 for kind in LINEARS:
@@ -221,11 +219,19 @@ class NativeModel:
 
     def couple(self, candidates: Candidates, first: int) -> tuple[list[int], list[float]]:
         """Choose the tokens of a branch behind the token `first`, see `choose_coupled`."""
-        assert self._adapter is not None
-        assert self._adapter.coupling is not None
-        embed = partial(self._rows, "embedding")
-        head = None if self.config.is_tied else partial(self._rows, "head")
-        return choose_coupled(self._adapter.coupling, candidates, first, embed, head)
+        num_rows, num_candidates = candidates.ids_LK.shape
+        hidden_LD = candidates.hidden_LD.contiguous()
+        ids_LK = candidates.ids_LK.to(torch.int32).contiguous()
+        log_p_LK = candidates.log_p_LK.contiguous()
+        tokens_L, shares_L = torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows)
+        branch = Branch(
+            num_rows,
+            num_candidates,
+            first,
+            *(part.data_ptr() for part in (hidden_LD, ids_LK, log_p_LK, tokens_L, shares_L)),
+        )
+        self._library.seed_couple(self._handle, ctypes.byref(branch))
+        return tokens_L.tolist(), shares_L.tolist()
 
     def _run(
         self,
@@ -323,15 +329,6 @@ class NativeModel:
         number = MATRICES.index(kind)
         self._library.seed_add_matrix(self._handle, layer, number, *shape)
 
-    def _rows(self, kind: str, ids_N: Tensor) -> Tensor:
-        """Rows of a table, (N, D) float32."""
-        ids_N = ids_N.to(torch.int64).contiguous()
-        rows_ND = torch.empty(len(ids_N), self.config.width)
-        self._library.seed_rows(
-            self._handle, MATRICES.index(kind), ids_N.data_ptr(), len(ids_N), rows_ND.data_ptr()
-        )
-        return rows_ND
-
     def _set_rows(self, layer: int, kind: str, begin: int, rows: Tensor) -> None:
         """Quantize rows of a matrix, `begin` and following."""
         rows = rows.detach().float().contiguous()
@@ -346,6 +343,15 @@ class NativeModel:
         for name, rows in ((f"{kind}.a", a), (f"{kind}.b", b)):
             self._add_matrix(layer, name, tuple(rows.shape))
             self._set_rows(layer, name, 0, rows)
+
+    def _set_coupling(self, coupling: Coupling | None) -> None:
+        if coupling is None:
+            self._library.seed_set_coupling(self._handle, 0, None, None, None)
+            return
+        parts = (coupling.state, coupling.token, coupling.scaled_back.T)
+        copies = [part.detach().float().contiguous() for part in parts]
+        rank = len(coupling.state)
+        self._library.seed_set_coupling(self._handle, rank, *(copy.data_ptr() for copy in copies))
 
     def _set_vector(self, name: str, vector: Tensor, layer: int = 0) -> None:
         vector = vector.detach().float().contiguous()
