@@ -179,8 +179,7 @@ void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int
   std::free(matrix.data);
   matrix.num_inputs = num_inputs;
   matrix.num_outputs = num_outputs;
-  matrix.group = WIDEST_GROUP;
-  while (num_inputs % matrix.group != 0) matrix.group /= 2;
+  matrix.group = num_inputs % 64 == 0 ? 64 : num_inputs % 32 == 0 ? 32 : 16;
   const int64_t num_bytes = matrix.panel_bytes() * matrix.num_panels();
   matrix.data = static_cast<uint8_t*>(allocate(static_cast<size_t>(num_bytes)));
   std::memset(matrix.data + num_bytes - matrix.panel_bytes(), 0,

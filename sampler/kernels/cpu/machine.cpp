@@ -64,7 +64,7 @@ std::vector<float> noise(size_t count) {
 std::vector<float> products(const Path& path) {
   constexpr int NUM_OUTPUTS = 2 * PANEL;
   std::vector<float> all;
-  for (const int group : {16, 32, 64, 128}) {
+  for (const int group : {16, 32, 64}) {
     Matrix matrix;
     matrix.num_inputs = 3 * group;
     matrix.num_outputs = NUM_OUTPUTS;

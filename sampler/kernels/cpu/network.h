@@ -19,8 +19,6 @@ constexpr int MAX_ROWS = 32;
 constexpr int MAX_QUERIES = 16;
 /// Panels of the head whose statistics are kept together; fixed, so that threads change no result.
 constexpr int HEAD_CHUNK = 16;
-/// Inputs that share a scale, where their number is a multiple of it; else half as many, and so on.
-constexpr int WIDEST_GROUP = 128;
 /// Most candidates that a row can be asked for.
 constexpr int MAX_CANDIDATES = 32;
 

@@ -1,12 +1,12 @@
 // AMX: 16,384 products an instruction, of up to 16 rows, 64 inputs and 16 outputs; the rest AVX-512.
 //
-// Half a group of weights is what a tile takes: a row of it is four inputs of 16 outputs. Sums are the
+// A group of weights is what a tile takes: a row of it is four inputs of 16 outputs. Sums are the
 // same integers as on all paths, scaled and added up in the same order.
 #include "avx512.h"
 
 namespace {
 
-constexpr int TILE_ROWS = 16, TILE_INPUTS = 64;
+constexpr int TILE_ROWS = 16;
 /// Values lie row by row.
 constexpr int VALUES_STEP = LANES;
 
@@ -33,16 +33,16 @@ struct alignas(64) TileShapes {
   }
 };
 
-/// Shape the tiles for `upper` rows and `lower` further ones, and `inputs` inputs at a time.
-inline void shape_tiles(int upper, int lower, int inputs) {
+/// Shape the tiles for `upper` rows and `lower` further ones, and groups of `group` inputs.
+inline void shape_tiles(int upper, int lower, int group) {
   TileShapes shapes;
   for (int tile = 0; tile < 2; ++tile) {
     shapes.set(tile, upper, TILE * 4);
     shapes.set(2 + tile, lower, TILE * 4);
-    shapes.set(6 + tile, inputs / 4, TILE * 4);
+    shapes.set(6 + tile, group / 4, TILE * 4);
   }
-  shapes.set(4, upper, inputs);
-  shapes.set(5, lower, inputs);
+  shapes.set(4, upper, group);
+  shapes.set(5, lower, group);
   // Not _tile_loadconfig: gcc 12 takes it to read eight bytes and drops the stores to all others.
   // Nor does it know that tiles are loaded from memory: what was stored must be there from here on.
   asm volatile("ldtilecfg %0" : : "m"(shapes) : "memory");
@@ -56,8 +56,7 @@ inline void multiply(
   const int64_t stride = matrix.num_inputs;
   const int upper = count < TILE_ROWS ? count : TILE_ROWS, lower = count - upper;
   for (int r = 0; r < count; ++r) sums[0][r] = sums[1][r] = splat(0.0f);
-  const int inputs = group < TILE_INPUTS ? group : TILE_INPUTS;
-  shape_tiles(upper, lower, inputs);
+  shape_tiles(upper, lower, group);
   const uint8_t* weights = matrix.panel(panel);
   const uint8_t* values = row_values(matrix, input, row);
   alignas(64) int32_t dots[2][MAX_ROWS][TILE];
@@ -68,23 +67,17 @@ inline void multiply(
     }
     _tile_zero(0);
     _tile_zero(1);
+    _tile_loadd(4, values, stride);
+    _tile_loadd(6, quads, PANEL * 4);
+    _tile_dpbsud(0, 4, 6);
+    _tile_loadd(7, quads + TILE * 4, PANEL * 4);
+    _tile_dpbsud(1, 4, 7);
     if (lower > 0) {
       _tile_zero(2);
       _tile_zero(3);
-    }
-    for (int at = 0; at < group; at += inputs, quads += (int64_t)inputs * PANEL) {
-      _tile_loadd(4, values + at, stride);
-      _tile_loadd(6, quads, PANEL * 4);
-      _tile_dpbsud(0, 4, 6);
-      _tile_loadd(7, quads + TILE * 4, PANEL * 4);
-      _tile_dpbsud(1, 4, 7);
-      if (lower > 0) {
-        _tile_loadd(5, values + TILE_ROWS * stride + at, stride);
-        _tile_dpbsud(2, 5, 6);
-        _tile_dpbsud(3, 5, 7);
-      }
-    }
-    if (lower > 0) {
+      _tile_loadd(5, values + TILE_ROWS * stride, stride);
+      _tile_dpbsud(2, 5, 6);
+      _tile_dpbsud(3, 5, 7);
       _tile_stored(2, dots[0][TILE_ROWS], TILE * 4);
       _tile_stored(3, dots[1][TILE_ROWS], TILE * 4);
     }
