@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.coupling import Candidates, read_candidates
+from model.coupling import read_candidates
 from model.masks import Attention, Branches
 from model.network import KVCache, Transformer
 from sampler.canvas import Canvas
@@ -107,32 +107,27 @@ class Runner:
         """One forward behind the tokens of `sequence`; judges `rows`."""
         self.num_forwards += 1
         start, kv = len(sequence.tokens), sequence.kv
-        candidates: Candidates | None = None
         if isinstance(self.model, NativeModel):
             assert isinstance(kv, NativeCache)
             assert not isinstance(attention, Tensor)
-            if not needs_logits:
-                return self.model.judge(
-                    ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
-                )
-            logits_BRV = self.model(
-                ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
+            return self.model.judge(
+                ids_BT,
+                cache=kv,
+                start=start,
+                attention=attention,
+                gate_BT=gate_BT,
+                rows=rows,
+                needs_logits=needs_logits,
             )
-        else:
-            assert isinstance(kv, KVCache)
-            hidden_BRD = self.model.hidden(
-                ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
-            )
-            logits_BRV = self.model.head(hidden_BRD).float()
-            if gate_BT is not None and couples(self.model):
-                candidates = read_candidates(hidden_BRD[0], logits_BRV[0])
+        assert isinstance(kv, KVCache)
+        hidden_BRD = self.model.hidden(
+            ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
+        )
+        logits_BRV = self.model.head(hidden_BRD).float()
         judgment = judge(logits_BRV[0], next_ids(ids_BT, self.model.config.mask_id)[rows])
-        return replace(judgment, candidates=candidates)
-
-
-def couples(model: Transformer | NativeModel) -> bool:
-    """Whether the rows of a branch are chosen one after the other."""
-    return model.adapter is not None and model.adapter.coupling is not None
+        if gate_BT is None or self.model.adapter is None or self.model.adapter.coupling is None:
+            return judgment
+        return replace(judgment, candidates=read_candidates(hidden_BRD[0], logits_BRV[0]))
 
 
 def next_ids(ids_BT: Tensor, mask_id: int) -> Tensor:

@@ -272,6 +272,11 @@ def test_candidates_are_the_best_of_the_logits(shape: str, path: str) -> None:
         rows = slice(first, 39)
         judged = model.judge(ids_BT, gate_BT=gate_BT, rows=rows)
         assert judged.candidates is not None
+        asked = model.judge(ids_BT, gate_BT=gate_BT, rows=rows, needs_logits=True)
+        assert torch.equal(asked.logits, model(ids_BT, gate_BT=gate_BT, rows=rows)[0])
+        assert torch.equal(asked.tokens_L, judged.tokens_L)
+        assert asked.candidates is not None
+        assert torch.equal(asked.candidates.ids_LK, judged.candidates.ids_LK)
         masked = judged.candidates.rows(slice(30 - first if first < 30 else 0, None))
         expected_LV = log_p_LV[30 if first < 30 else first : 39]
         # One of each lane of 16 and chunk of 512 ids: the rest are those of a plain search.

@@ -199,23 +199,32 @@ class NativeModel:
         attention: Visible = "causal",
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
+        needs_logits: bool = False,
     ) -> Judgment:
-        """What the logits say that a call would give, see `Judgment`; without them."""
+        """What the logits say that a call would give, see `Judgment`; with them if asked."""
         num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
         ids_R, shares_R = torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows)
         confidence_R = torch.empty(num_rows)
-        judged = (ids_R, confidence_R, shares_R)
-        if gate_BT is None or self._adapter is None or self._adapter.coupling is None:
-            self._run(ids_BT, cache, start, attention, gate_BT, rows, judged=judged)
-            return Judgment(ids_R.long(), confidence_R, shares_R)
-        ids_RK = torch.zeros(num_rows, NUM_CANDIDATES, dtype=torch.int32)
-        log_p_RK, hidden_RD = torch.zeros(ids_RK.shape), torch.zeros(num_rows, self.config.width)
-        candidates = (ids_RK, log_p_RK, hidden_RD)
+        logits_BRV = torch.empty(1, num_rows, self.config.vocab_size) if needs_logits else None
+        found: Candidates | None = None
+        parts: tuple[Tensor, ...] = ()
+        if gate_BT is not None and self._adapter is not None and self._adapter.coupling is not None:
+            ids_RK = torch.zeros(num_rows, NUM_CANDIDATES, dtype=torch.int32)
+            log_p_RK, hidden_RD = (
+                torch.zeros(ids_RK.shape),
+                torch.zeros(num_rows, self.config.width),
+            )
+            parts = (ids_RK, log_p_RK, hidden_RD)
         self._run(
-            *(ids_BT, cache, start, attention, gate_BT, rows), judged=judged, candidates=candidates
+            *(ids_BT, cache, start, attention, gate_BT, rows),
+            logits_BRV=logits_BRV,
+            judged=(ids_R, confidence_R, shares_R),
+            candidates=parts,
         )
-        found = Candidates(hidden_RD, ids_RK.long(), log_p_RK)
-        return Judgment(ids_R.long(), confidence_R, shares_R, candidates=found)
+        if parts:
+            found = Candidates(hidden_RD, ids_RK.long(), log_p_RK)
+        logits_RV = None if logits_BRV is None else logits_BRV[0]
+        return Judgment(ids_R.long(), confidence_R, shares_R, logits_RV, found)
 
     def couple(self, candidates: Candidates, first: int) -> tuple[list[int], list[float]]:
         """Choose the tokens of a branch behind the token `first`, see `choose_coupled`."""
