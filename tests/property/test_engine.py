@@ -39,7 +39,7 @@ TEXT = st.text("ab (\n):=é😀", max_size=40)
 
 
 @functools.cache
-def model(has_adapter, end_scale=0.2):
+def model(has_adapter, end_scale=0.2, coupling_rank=5):
     torch.manual_seed(7)
     network = Transformer(CONFIG).eval().requires_grad_(False)
     for parameter in network.parameters():
@@ -47,7 +47,7 @@ def model(has_adapter, end_scale=0.2):
         parameter.mul_(3.0) if parameter.dim() > 1 else None
     network.head.weight[sorted(END_IDS)] *= end_scale  # small: long completions
     if has_adapter:
-        config = AdapterConfig(4, 8.0, coupling_rank=5)
+        config = AdapterConfig(4, 8.0, coupling_rank=coupling_rank)
         network.adapter = Adapter(CONFIG, config).requires_grad_(False)
         network.adapter.start_mask_at(network.embedding.weight)
         network.adapter.randomize()
