@@ -23,7 +23,6 @@ from torch import Tensor, nn
 NUM_CANDIDATES = 8
 """Tokens of a row that are chosen among: where the right one is not one of these it is far off."""
 
-
 SCALE = 8.0
 """Of the correction: it has to be several times as large as what an optimizer, with the learning
 rate that suits the adapter, makes of B."""
