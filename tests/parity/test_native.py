@@ -43,7 +43,11 @@ SHAPES = {
     "llama": replace(
         DEBUG, architecture="llama", has_qkv_bias=False, head_dim=32, rope_factors=(2.0,) * 16
     ),
+    # So large that weights are kept in fewer bits, the head's in 4 + 4, those of the ffn in 6; and
+    # with ids that drafts do not choose among.
+    "large": replace(DEBUG, vocab_size=70_011, width=128, ffn_width=4096, is_tied=True),
 }
+NUM_DRAFTED = 1 << 16
 MASK = DEBUG.mask_id
 
 has_library = library.is_available()
@@ -92,7 +96,7 @@ def test_logits_are_those_of_pytorch_but_for_rounding(shape: str) -> None:
     ids_BT = random_ids(90)
     actual, expected = native(shape)(ids_BT), network(shape)(ids_BT)
     assert actual.shape == expected.shape
-    assert relative_error(actual, expected) < 0.03
+    assert relative_error(actual, expected) < (0.05 if shape == "large" else 0.03)
     # What int8 costs is noise, not a shift that a mistake in one part would be.
     assert abs(float((actual - expected).mean())) < 0.01 * float(expected.std())
 
@@ -251,6 +255,55 @@ def test_rows_with_logits_are_a_slice_of_all(shape: str, rows: slice | None) -> 
     behind = next_ids(ids_BT, model.config.mask_id)[rows or slice(None)]
     assert torch.equal(judged.shares_L == 0, behind == model.config.mask_id)
     torch.testing.assert_close(judged.shares_L, shares(expected[0], behind), atol=1e-5, rtol=1e-5)
+
+
+@needs_library
+@torch.inference_mode()
+def test_a_large_vocabulary_is_screened_by_the_leading_bits_of_the_head() -> None:
+    """What is chosen is the best of whole logits, and what is said of it is of whole logits, too."""
+    model, ids_BT = native("large"), random_ids(90)
+    logits_RV = model(ids_BT)[0]
+    judged = model.judge(ids_BT)
+    p_RV = logits_RV.softmax(-1)
+    best_R = logits_RV.argmax(-1)
+    is_best_R = judged.tokens_L == best_R
+    assert int((~is_best_R).sum()) <= 1, "an id that hides behind another of its lane"
+    torch.testing.assert_close(
+        judged.confidence_L[is_best_R], p_RV.amax(-1)[is_best_R], rtol=0.05, atol=0
+    )
+    next_R = ids_BT[0, 1:]
+    shares_R = p_RV[:-1].gather(1, next_R[:, None])[:, 0] / p_RV[:-1].amax(-1)
+    torch.testing.assert_close(
+        judged.shares_L[:-1][is_best_R[:-1]], shares_R[is_best_R[:-1]], rtol=1e-3, atol=1e-6
+    )
+    greedy_BT = judged.tokens_L[None]
+    assert float(model.judge(greedy_BT).shares_L.max()) <= 1
+    asked = model.judge(ids_BT, needs_logits=True)
+    assert torch.equal(asked.logits, logits_RV)
+    assert torch.equal(asked.tokens_L, judged.tokens_L)
+    assert torch.equal(asked.confidence_L, judged.confidence_L)
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+@torch.inference_mode()
+def test_drafts_choose_among_the_first_ids(path: str) -> None:
+    config = SHAPES["large"]
+    model, ids_BT = native("large", True, path), random_ids(40)
+    ids_BT[0, 20:] = config.mask_id
+    gate_BT = ids_BT == config.mask_id
+    logits_RV = model(ids_BT, gate_BT=gate_BT)[0]
+    judged = model.judge(ids_BT, gate_BT=gate_BT)
+    assert int((logits_RV[20:].argmax(-1) >= NUM_DRAFTED).sum()) > 0, "the case occurs"
+    expected_R = torch.cat([logits_RV[:20].argmax(-1), logits_RV[20:, :NUM_DRAFTED].argmax(-1)])
+    assert int((judged.tokens_L != expected_R).sum()) <= 1
+    p_R = logits_RV[20:, :NUM_DRAFTED].softmax(-1).amax(-1)
+    torch.testing.assert_close(judged.confidence_L[20:], p_R, rtol=0.05, atol=0)
+    between_BT = gate_BT.clone()
+    between_BT[0, 25] = False  # a draft that does not stand at the end sees all ids
+    mixed = model.judge(ids_BT, gate_BT=between_BT)
+    whole_RV = model(ids_BT, gate_BT=between_BT)[0]
+    assert int((mixed.tokens_L[:26] != whole_RV[:26].argmax(-1)).sum()) <= 1
 
 
 @needs_library
@@ -461,7 +514,7 @@ def test_the_real_model_says_what_it_says_in_bfloat16(weights_path: Path) -> Non
     agreement = float((actual_TV.argmax(-1) == expected_TV.argmax(-1)).float().mean())
     divergence = float((expected_TV.exp() * (expected_TV - actual_TV)).sum(-1).mean())
     print(f"top-1 agreement {agreement:.4f}, KL divergence {divergence:.5f} nats")
-    assert agreement >= 0.98
+    assert agreement >= 0.96
     assert divergence < 0.005
 
     cache = packed.allocate(600)
@@ -470,7 +523,9 @@ def test_the_real_model_says_what_it_says_in_bfloat16(weights_path: Path) -> Non
         packed.judge(ids_BT[:, begin:end], cache=cache, start=begin)
         for begin, end in itertools.pairwise(edges)
     ]
-    assert torch.equal(torch.cat([part.tokens_L for part in parts]), actual_TV.argmax(-1))
+    tokens_T = torch.cat([part.tokens_L for part in parts])
+    assert torch.equal(tokens_T, packed.judge(ids_BT).tokens_L)
+    assert int((tokens_T != actual_TV.argmax(-1)).sum()) <= 1, "an id hidden by one of its lane"
 
 
 def test_who_computes(monkeypatch: pytest.MonkeyPatch) -> None:

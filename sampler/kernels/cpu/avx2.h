@@ -2,6 +2,7 @@
 #pragma once
 
 #define LANE_BYTES 32
+#include "expand.h"
 #include "lanes.h"
 #include "network.h"
 
@@ -11,9 +12,8 @@ namespace {
 
 constexpr int STEP_ROWS = 4;
 constexpr int TILES_AT_ONCE = 1;
+constexpr int EXPANDED_ROWS = 0;
 constexpr int STEP_QUERIES = 4;
-/// Bytes of weights that are asked of memory ahead of use.
-constexpr int PREFETCH = 4096;
 
 /// Four bytes from memory to all lanes, in one instruction.
 ALWAYS_INLINE __m256i broadcast_four(const void* from) {

@@ -11,8 +11,6 @@ namespace {
 
 constexpr int STEP_QUERIES = 16;
 constexpr int VALUE_BYTES = 1;
-/// Bytes of weights that are asked of memory ahead of use.
-constexpr int PREFETCH = 4096;
 
 template <int R>
 ALWAYS_INLINE void dot_keys(Ints* dots, const int16_t* keys, const int16_t* queries, int head_dim) {

@@ -64,6 +64,18 @@ ALWAYS_INLINE void narrow(int16_t* to, const Ints& x) {
     memcpy(to + i * PART, &part, sizeof part);
   }
 }
+/// Sixteen bfloat16.
+ALWAYS_INLINE Floats load_short(const uint8_t* from) {
+  typedef uint16_t ShortPart __attribute__((vector_size(LANE_BYTES / 2)));
+  typedef uint32_t WidePart __attribute__((vector_size(LANE_BYTES)));
+  Floats x;
+  EACH_PART {
+    ShortPart part;
+    memcpy(&part, from + i * sizeof part, sizeof part);
+    x.part[i] = (FloatPart)(__builtin_convertvector(part, WidePart) << 16);
+  }
+  return x;
+}
 /// 0, 1, … 15.
 ALWAYS_INLINE Ints lane_numbers() {
   alignas(64) const int32_t numbers[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};

@@ -87,7 +87,9 @@ void grow(OwnNetwork& network, int num_rows, int num_slots, int num_scored) {
   const bool is_wider = row_width > network.row_width;
   if (is_wider) {
     network.row_width = row_width;
-    reallocate(network.row_buffer, int64_t{num_threads} * row_width);
+    reallocate(network.row_buffer, int64_t{num_threads} * 3 * row_width);
+    network.panel_width = int64_t{widest} * PANEL + int64_t{widest} / TILE * SCALES_BYTES;
+    reallocate(network.panel_buffer, num_threads * network.panel_width);
   }
   const int num_chunks = (network.head.num_panels() + HEAD_CHUNK - 1) / HEAD_CHUNK;
   if (num_scored > network.num_scored) {
@@ -111,6 +113,16 @@ void grow(OwnNetwork& network, int num_rows, int num_slots, int num_scored) {
     reallocate(input->scales, rows * width / 16);
     reallocate(input->corrections, rows * width / 16);
   }
+}
+
+/// Bits of a matrix's weights as they are read by every forward. What lies in the caches anyway has
+/// nothing to win. Attention has an eighth of the numbers and half of the error that six bits make.
+int bits_of(int kind, int num_outputs, int num_inputs) {
+  constexpr int64_t MANY_NUMBERS = 1 << 19;
+  constexpr int MANY_IDS = 1 << 14;
+  if (kind == EMBEDDING || kind == HEAD) return num_outputs >= MANY_IDS ? 4 : 8;
+  const bool is_large = int64_t{num_outputs} * num_inputs >= MANY_NUMBERS;
+  return is_large && (kind == GATE_UP || kind == DOWN) ? 6 : 8;
 }
 
 void run(void* context, Member& member) {
@@ -149,8 +161,12 @@ Network* seed_open(const Shape* shape, int num_threads, const char* path) {
 void seed_close(Network* network) {
   OwnNetwork& of = own(network);
   delete of.team;
-  if (!of.is_tied) std::free(of.head.data);
+  if (!of.is_tied) {
+    std::free(of.head.data);
+    std::free(of.head.rest);
+  }
   std::free(of.embedding.data);
+  std::free(of.embedding.rest);
   for (int layer = 0; layer < of.shape.num_layers; ++layer) {
     for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) std::free(of.matrix(layer, kind).data);
   }
@@ -161,6 +177,7 @@ void seed_close(Network* network) {
     std::free(buffer);
   }
   std::free(of.queries);
+  std::free(of.panel_buffer);
   for (Quantized* input : {&of.input, &of.low_rank}) {
     std::free(input->values);
     std::free(input->corrections);
@@ -177,13 +194,21 @@ void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int
   of.team->settle();
   Matrix& matrix = of.matrix(layer, kind);
   std::free(matrix.data);
+  std::free(matrix.rest);
+  matrix = Matrix();
   matrix.num_inputs = num_inputs;
   matrix.num_outputs = num_outputs;
   matrix.group = num_inputs % 64 == 0 ? 64 : num_inputs % 32 == 0 ? 32 : 16;
-  const int64_t num_bytes = matrix.panel_bytes() * matrix.num_panels();
-  matrix.data = static_cast<uint8_t*>(allocate(static_cast<size_t>(num_bytes)));
-  std::memset(matrix.data + num_bytes - matrix.panel_bytes(), 0,
-              static_cast<size_t>(matrix.panel_bytes()));  // what is never set has the scale 0
+  matrix.bits = bits_of(kind, num_outputs, num_inputs);
+  const auto make_room = [&](int64_t panel_bytes) {
+    const int64_t num_bytes = panel_bytes * matrix.num_panels();
+    uint8_t* room = static_cast<uint8_t*>(allocate(static_cast<size_t>(num_bytes)));
+    std::memset(room + num_bytes - panel_bytes, 0,
+                static_cast<size_t>(panel_bytes));  // what is never set has the scale 0
+    return room;
+  };
+  matrix.data = make_room(matrix.panel_bytes());
+  if (matrix.rest_panel_bytes() > 0) matrix.rest = make_room(matrix.rest_panel_bytes());
   if (kind >= FIRST_UPDATE && (kind - FIRST_UPDATE) % 2 == 1 && num_inputs > of.rank) {
     of.rank = num_inputs;
     of.num_rows = 0;  // buffers are made anew
@@ -252,12 +277,9 @@ void seed_trim() {
 
 int64_t seed_weight_bytes(const Network* network) {
   OwnNetwork& of = own(const_cast<Network*>(network));
-  const auto size = [](const Matrix& matrix) {
-    return matrix.data == nullptr ? 0 : matrix.panel_bytes() * matrix.num_panels();
-  };
-  int64_t total = size(of.embedding) + (of.is_tied ? 0 : size(of.head));
+  int64_t total = of.embedding.num_bytes() + (of.is_tied ? 0 : of.head.num_bytes());
   for (int layer = 0; layer < of.shape.num_layers; ++layer) {
-    for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) total += size(of.matrix(layer, kind));
+    for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) total += of.matrix(layer, kind).num_bytes();
   }
   return total;
 }
@@ -266,7 +288,7 @@ void seed_forward(Network* network, const Call* call) {
   OwnNetwork& of = own(network);
   of.team->settle();
   grow(of, call->num_rows, call->start + call->num_rows + TILE,
-       call->num_candidates > 0 ? call->end_row - call->first_row : 0);
+       call->best != nullptr ? call->end_row - call->first_row : 0);
   of.call = *call;
   of.team->run(run, &of);
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-ABI = 7
+ABI = 8
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"

@@ -1,6 +1,7 @@
 // Linear layers of all rows, with their low-rank updates. The path has defined `multiply`.
 #pragma once
 
+#include "expand.h"
 #include "phases.h"
 #include "rows.h"
 
@@ -18,11 +19,12 @@ inline Rows gated_blocks(const uint8_t* gate, int row, int count) {
   return {begin, end - begin};
 }
 
-/// Like `multiply`, and the low-rank update on gated rows.
+/// Like `multiply`, and the low-rank update on gated rows. The weights of the panel are in `weight`,
+/// as its panel `panel_of_weight`.
 inline void project(
-    const Network& network, const Linear& linear, int panel, int row, int count,
-    const uint8_t* gate, Floats (*y)[MAX_ROWS]) {
-  multiply(linear.weight, panel, network.input, row, count, y);
+    const Network& network, const Linear& linear, const Matrix& weight, int panel_of_weight,
+    int panel, int row, int count, const uint8_t* gate, Floats (*y)[MAX_ROWS]) {
+  multiply(weight, panel_of_weight, network.input, row, count, y);
   const Rows gated = gated_blocks(gate, row, count);
   if (gated.count == 0) return;
   Floats updates[2][MAX_ROWS];
@@ -39,7 +41,7 @@ inline void prepare(
     const Network& network, const Linear& linear, const float* from, int num_rows,
     const float* norm, const uint8_t* gate, Member& member) {
   const Matrix& weight = linear.weight;
-  float* buffer = network.row_buffer + (int64_t)member.thread() * network.row_width;
+  float* buffer = network.row_buffer + (int64_t)member.thread() * 3 * network.row_width;
   share(member, ceil_div(num_rows, BLOCK_ROWS), 1, [&](int block) {
     const int first = block * BLOCK_ROWS;
     const int count = num_rows - first < BLOCK_ROWS ? num_rows - first : BLOCK_ROWS;
@@ -74,12 +76,19 @@ template <class Body>
 ALWAYS_INLINE void each_panel(
     const Network& network, const Linear& linear, int num_rows, const uint8_t* gate,
     Member& member, const Body& body) {
-  const int num_panels = linear.weight.num_panels();
+  const Matrix& packed = linear.weight;
+  const int num_panels = packed.num_panels();
+  // Who goes over a panel several times makes bytes of it once.
+  const bool is_expanded = packed.bits != 8 && num_rows > PASS_ROWS;
+  const Matrix bytes =
+      packed.as_bytes(network.panel_buffer + network.panel_width * member.thread());
   share(member, num_panels, panels_at_once(member.num_threads(), num_panels), [&](int panel) {
+    if (is_expanded) expand_panel(packed, panel, bytes);
+    const Matrix& weight = is_expanded ? bytes : packed;
     for (int row = 0; row < num_rows; row += MAX_ROWS) {
       const int count = num_rows - row < MAX_ROWS ? num_rows - row : MAX_ROWS;
       Floats y[2][MAX_ROWS];
-      project(network, linear, panel, row, count, gate, y);
+      project(network, linear, weight, is_expanded ? 0 : panel, panel, row, count, gate, y);
       body(panel, row, count, y);
     }
   });

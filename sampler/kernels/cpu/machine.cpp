@@ -60,26 +60,32 @@ std::vector<float> noise(size_t count) {
   return numbers;
 }
 
-/// What a path makes of numbers of rows that differ in code, by every size of group.
+/// What a path makes of numbers of rows that differ in code, by every size of group and of weight.
 std::vector<float> products(const Path& path) {
   constexpr int NUM_OUTPUTS = 2 * PANEL;
   std::vector<float> all;
-  for (const int group : {16, 32, 64}) {
-    Matrix matrix;
-    matrix.num_inputs = 3 * group;
-    matrix.num_outputs = NUM_OUTPUTS;
-    matrix.group = group;
-    std::vector<uint8_t> data(static_cast<size_t>(matrix.panel_bytes() * matrix.num_panels()));
-    matrix.data = data.data();
-    const size_t width = static_cast<size_t>(matrix.num_inputs);
-    const std::vector<float> numbers = noise((NUM_OUTPUTS + MAX_ROWS) * width);
-    for (int row = 0; row < NUM_OUTPUTS; ++row) {
-      pack_row(matrix, row, false, numbers.data() + static_cast<size_t>(row) * width);
-    }
-    for (const int num_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, MAX_ROWS - 1, MAX_ROWS}) {
-      const size_t before = all.size();
-      all.resize(before + static_cast<size_t>(num_rows) * NUM_OUTPUTS);
-      path.probe(matrix, numbers.data() + NUM_OUTPUTS * width, num_rows, all.data() + before);
+  for (const int bits : {8, 6, 4}) {
+    for (const int group : {16, 32, 64}) {
+      Matrix matrix;
+      matrix.num_inputs = 3 * group;
+      matrix.num_outputs = NUM_OUTPUTS;
+      matrix.group = group;
+      matrix.bits = bits;
+      const auto num_panels = static_cast<size_t>(matrix.num_panels());
+      std::vector<uint8_t> data(static_cast<size_t>(matrix.panel_bytes()) * num_panels);
+      std::vector<uint8_t> rest(static_cast<size_t>(matrix.rest_panel_bytes()) * num_panels);
+      matrix.data = data.data();
+      if (bits == 4) matrix.rest = rest.data();
+      const size_t width = static_cast<size_t>(matrix.num_inputs);
+      const std::vector<float> numbers = noise((NUM_OUTPUTS + MAX_ROWS) * width);
+      for (int row = 0; row < NUM_OUTPUTS; ++row) {
+        pack_row(matrix, row, false, numbers.data() + static_cast<size_t>(row) * width);
+      }
+      for (const int num_rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, MAX_ROWS - 1, MAX_ROWS}) {
+        const size_t before = all.size();
+        all.resize(before + static_cast<size_t>(num_rows) * NUM_OUTPUTS);
+        path.probe(matrix, numbers.data() + NUM_OUTPUTS * width, num_rows, all.data() + before);
+      }
     }
   }
   return all;

@@ -13,29 +13,62 @@ constexpr int BLOCK_ROWS = 8;
 constexpr int TILE = 16;
 /// Outputs whose weights lie together.
 constexpr int PANEL = 2 * TILE;
+/// Bytes of the scales of a panel's group.
+constexpr int SCALES_BYTES = PANEL * 2;
+/// Inputs of a group at most.
+constexpr int MAX_GROUP = 64;
 /// Rows that share one pass over a panel of weights.
-constexpr int MAX_ROWS = 32;
+constexpr int MAX_ROWS = 128;
 /// Queries that share one pass over keys and values.
 constexpr int MAX_QUERIES = 16;
 /// Panels of the head whose statistics are kept together; fixed, so that threads change no result.
 constexpr int HEAD_CHUNK = 16;
 /// Most candidates that a row can be asked for.
 constexpr int MAX_CANDIDATES = 32;
+/// Ids that are the likeliest by the leading bits of the head, of which the likeliest is chosen.
+constexpr int NUM_SCREENED = 16;
+/// Ids that gated rows, which are drafts, choose among: a byte-pair vocabulary is in the order in which
+/// it was learnt, and 97.5 % of the tokens of code are among the first so many of Qwen's 151,936.
+constexpr int NUM_DRAFTED = 1 << 16;
 
-/// int8 weights with a scale per output and group of inputs.
+/// Weights of eight bits or fewer with a scale per output and group of inputs.
 ///
-/// Panel by panel of 32 outputs, in it group by group: 32 float scales, then for each four inputs
-/// 32 outputs × 4 bytes, each the weight + 128 (VNNI multiplies unsigned by signed). A thread reads
-/// its panels from front to back, which is what memory does best.
+/// Panel by panel of 32 outputs, in it group by group: 32 scales (bfloat16), then the weights. As
+/// bytes these are, for each four inputs, 32 outputs × 4 bytes, each the weight + 128 (VNNI multiplies
+/// unsigned by signed). A thread reads its panels from front to back, which is what memory does best.
+///
+/// Few rows take as long as reading the weights, so large matrices are kept shorter (`expand` makes
+/// bytes of them). Of a tile of 16 outputs, 16 inputs are four vectors of 64 bytes:
+///   6 bits  multiples of four; three vectors: the leading four bits of two vectors each, and what
+///           is left of all four
+///   4 bits  two vectors, the leading four bits of two each; the other four stand in `rest`
 struct Matrix {
   int num_inputs = 0, num_outputs = 0, group = 0;
+  int bits = 8;
   uint8_t* data = nullptr;
+  uint8_t* rest = nullptr;  // panel by panel, likewise, without scales
 
   int num_groups() const { return num_inputs / group; }
   int num_panels() const { return (num_outputs + PANEL - 1) / PANEL; }
-  int64_t group_bytes() const { return PANEL * 4 + (int64_t)group * PANEL; }
+  int64_t group_bytes() const { return SCALES_BYTES + (int64_t)group * PANEL * bits / 8; }
   int64_t panel_bytes() const { return group_bytes() * num_groups(); }
+  int64_t rest_panel_bytes() const { return bits == 4 ? (int64_t)PANEL * num_inputs / 2 : 0; }
+  int64_t num_bytes() const {
+    return data == nullptr ? 0 : (panel_bytes() + rest_panel_bytes()) * num_panels();
+  }
   const uint8_t* panel(int index) const { return data + panel_bytes() * index; }
+  const uint8_t* rest_panel(int index) const {
+    return rest == nullptr ? nullptr : rest + rest_panel_bytes() * index;
+  }
+  /// One panel of it as bytes, for `expand_panel`.
+  Matrix as_bytes(uint8_t* buffer) const {
+    Matrix matrix = *this;
+    matrix.num_outputs = PANEL;
+    matrix.bits = 8;
+    matrix.data = buffer;
+    matrix.rest = nullptr;
+    return matrix;
+  }
 };
 
 /// A low-rank update x → b (a x); the factor alpha / rank is in b.
@@ -84,7 +117,9 @@ struct Network {
   float* query_scales;
   Quantized input, low_rank;
   float* scores;      // [thread][MAX_QUERIES][num_slots]
-  float* row_buffer;  // [thread][row_width]
+  float* row_buffer;  // [thread][3][row_width]
+  uint8_t* panel_buffer;  // [thread][panel_width], weights as bytes
+  int64_t panel_width;
   float* statistics;  // [chunk of the head][T][highest, sum, id as bits]
   int num_scored;     // rows that there is room for in
   float* highest;     // [chunk of the head][row][16 logits, their ids as bits]

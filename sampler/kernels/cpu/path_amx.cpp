@@ -3,10 +3,13 @@
 // A group of weights is what a tile takes: a row of it is four inputs of 16 outputs. Sums are the
 // same integers as on all paths, scaled and added up in the same order.
 #include "avx512.h"
+#include "expand.h"
 
 namespace {
 
 constexpr int TILE_ROWS = 16;
+/// Rows that share one pass over a panel of weights.
+constexpr int PASS_ROWS = 2 * TILE_ROWS;
 /// Values lie row by row.
 constexpr int VALUES_STEP = LANES;
 
@@ -48,8 +51,8 @@ inline void shape_tiles(int upper, int lower, int group) {
   asm volatile("ldtilecfg %0" : : "m"(shapes) : "memory");
 }
 
-/// The outputs of a panel for `count` rows, at most MAX_ROWS, from `row`, a multiple of 8, on.
-inline void multiply(
+/// `multiply` for at most PASS_ROWS rows.
+inline void multiply_pass(
     const Matrix& matrix, int panel, const Quantized& input, int row, int count,
     Floats (*sums)[MAX_ROWS]) {
   const int num_groups = matrix.num_groups(), group = matrix.group;
@@ -59,12 +62,20 @@ inline void multiply(
   shape_tiles(upper, lower, group);
   const uint8_t* weights = matrix.panel(panel);
   const uint8_t* values = row_values(matrix, input, row);
-  alignas(64) int32_t dots[2][MAX_ROWS][TILE];
+  alignas(64) int32_t dots[2][PASS_ROWS][TILE];
+  alignas(64) uint8_t buffer[MAX_GROUP * PANEL];
   for (int g = 0; g < num_groups; ++g) {
-    const uint8_t* quads = weights + PANEL * 4;
-    for (int64_t at = 0; at < matrix.group_bytes(); at += 64) {
-      _mm_prefetch((const char*)weights + at + PREFETCH, _MM_HINT_T0);
+    const uint8_t* quads = weights + SCALES_BYTES;
+    if (matrix.bits == 8) {
+      for (int64_t at = 0; at < matrix.group_bytes(); at += 64) {
+        __builtin_prefetch(weights + at + READ_AHEAD);
+      }
+    } else {
+      expand(matrix, quads, nullptr, buffer);
+      quads = buffer;
     }
+    // The compiler does not know that tiles are loaded from memory.
+    asm volatile("" : : "r"(quads) : "memory");
     _tile_zero(0);
     _tile_zero(1);
     _tile_loadd(4, values, stride);
@@ -84,7 +95,7 @@ inline void multiply(
     _tile_stored(0, dots[0][0], TILE * 4);
     _tile_stored(1, dots[1][0], TILE * 4);
     for (int tile = 0; tile < 2; ++tile) {
-      const Floats weight_scales = load((const float*)weights + tile * TILE);
+      const Floats weight_scales = load_short(weights + tile * TILE * 2);
       for (int r = 0; r < count; ++r) {
         const int64_t block = (row + r) / BLOCK_ROWS, within = r % BLOCK_ROWS;
         const int64_t place = (block * num_groups + g) * BLOCK_ROWS + within;
@@ -97,6 +108,17 @@ inline void multiply(
     values += group;
   }
   _tile_release();
+}
+
+/// The outputs of a panel for `count` rows, at most MAX_ROWS, from `row`, a multiple of 8, on; of four
+/// bits and a rest by these four.
+inline void multiply(
+    const Matrix& matrix, int panel, const Quantized& input, int row, int count,
+    Floats (*sums)[MAX_ROWS]) {
+  for (int r = 0; r < count; r += PASS_ROWS) {
+    const int num_here = count - r < PASS_ROWS ? count - r : PASS_ROWS;
+    multiply_pass(matrix, panel, input, row + r, num_here, (Floats(*)[MAX_ROWS])(&sums[0][r]));
+  }
 }
 
 }  // namespace

@@ -29,7 +29,6 @@ ALWAYS_INLINE void multiply_four(
   const __m256i second = _mm256_loadu_si256((const __m256i*)(weights + 32));
   const __m256i even[2] = {_mm256_and_si256(first, low_bytes), _mm256_and_si256(second, low_bytes)};
   const __m256i odd[2] = {_mm256_srli_epi16(first, 8), _mm256_srli_epi16(second, 8)};
-  _mm_prefetch((const char*)weights + PREFETCH, _MM_HINT_T0);
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
     const __m256i evens = broadcast_four(values + 8 * r), odds = broadcast_four(values + 8 * r + 4);
@@ -39,6 +38,16 @@ ALWAYS_INLINE void multiply_four(
       add_pairs(sum, even[half], evens);
       add_pairs(sum, odd[half], odds);
     }
+  }
+}
+
+template <int R, int BITS>
+ALWAYS_INLINE void multiply_set(
+    Ints (*sums)[R], const uint8_t* weights, int tile, const uint8_t* values) {
+  for (int quad = 0; quad < 4; ++quad) {
+    const uint8_t* at = weights + quad * PANEL * 4 + tile * TILE * 4;
+    __builtin_prefetch(at + READ_AHEAD);
+    multiply_four<R>(sums, at, values + quad * 4 * BLOCK_ROWS * VALUE_BYTES);
   }
 }
 

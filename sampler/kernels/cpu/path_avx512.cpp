@@ -1,10 +1,12 @@
 // AVX-512 with VNNI: 64 products an instruction.
 #include "avx512.h"
+#include "expand.h"
 
 namespace {
 
 constexpr int STEP_ROWS = 8;
 constexpr int TILES_AT_ONCE = 2;
+constexpr int EXPANDED_ROWS = 2 * STEP_ROWS;
 
 ALWAYS_INLINE void put_values(const Ints& value, uint8_t* to) {
   alignas(16) int32_t quads[4];
@@ -12,21 +14,38 @@ ALWAYS_INLINE void put_values(const Ints& value, uint8_t* to) {
   for (int i = 0; i < 4; ++i) memcpy(to + i * 4 * BLOCK_ROWS, quads + i, 4);
 }
 
-template <int R>
-ALWAYS_INLINE void multiply_four(
-    Ints (*sums)[R], const uint8_t* weights, const uint8_t* values) {
-  const __m512i first = _mm512_loadu_si512(weights), second = _mm512_loadu_si512(weights + 64);
-  _mm_prefetch((const char*)weights + PREFETCH, _MM_HINT_T0);
-  _mm_prefetch((const char*)weights + PREFETCH + 64, _MM_HINT_T0);
+template <int R, int BITS>
+ALWAYS_INLINE void multiply_set(
+    Ints (*sums)[R], const uint8_t* weights, int, const uint8_t* values) {
+  Bytes bytes[2][4];
+#pragma GCC unroll 2
+  for (int tile = 0; tile < 2; ++tile) {
+    if constexpr (BITS == 8) {
+#pragma GCC unroll 4
+      for (int quad = 0; quad < 4; ++quad) {
+        bytes[tile][quad] = load_bytes(weights + (2 * quad + tile) * 64);
+      }
+    } else {
+      // Shifts and masks have ports of their own, beside those that multiply.
+      expand_set<BITS>(weights + tile * SET_BYTES * BITS / 8, nullptr, bytes[tile]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int quad = 0; quad < 4; ++quad) {
+    // Asked for bit by bit: more lines at once would hold up what is needed now.
+    __builtin_prefetch(weights + READ_AHEAD + quad * 64);
+    if (quad < BITS - 4) __builtin_prefetch(weights + READ_AHEAD + (4 + quad) * 64);
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-    int32_t quad;
-    memcpy(&quad, values + 4 * r, 4);
-    const __m512i value = _mm512_set1_epi32(quad);
-    sums[0][r].part[0] =
-        (IntPart)_mm512_dpbusd_epi32((__m512i)sums[0][r].part[0], first, value);
-    sums[1][r].part[0] =
-        (IntPart)_mm512_dpbusd_epi32((__m512i)sums[1][r].part[0], second, value);
+    for (int r = 0; r < R; ++r) {
+      int32_t four;
+      memcpy(&four, values + quad * 4 * BLOCK_ROWS + 4 * r, 4);
+      const __m512i value = _mm512_set1_epi32(four);
+#pragma GCC unroll 2
+      for (int tile = 0; tile < 2; ++tile) {
+        IntPart& sum = sums[tile][r].part[0];
+        sum = (IntPart)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)bytes[tile][quad].part[0], value);
+      }
+    }
   }
 }
 

@@ -20,13 +20,22 @@ ALWAYS_INLINE void multiply_four(
     Ints (*sums)[R], const uint8_t* weights, const uint8_t* values) {
   const __m256i first = _mm256_loadu_si256((const __m256i*)weights);
   const __m256i second = _mm256_loadu_si256((const __m256i*)(weights + 32));
-  _mm_prefetch((const char*)weights + PREFETCH, _MM_HINT_T0);
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
     const __m256i value = broadcast_four(values + 4 * r);
     IntPart* sum = sums[0][r].part;
     sum[0] = (IntPart)_mm256_dpbusd_avx_epi32((__m256i)sum[0], first, value);
     sum[1] = (IntPart)_mm256_dpbusd_avx_epi32((__m256i)sum[1], second, value);
+  }
+}
+
+template <int R, int BITS>
+ALWAYS_INLINE void multiply_set(
+    Ints (*sums)[R], const uint8_t* weights, int tile, const uint8_t* values) {
+  for (int quad = 0; quad < 4; ++quad) {
+    const uint8_t* at = weights + quad * PANEL * 4 + tile * TILE * 4;
+    __builtin_prefetch(at + READ_AHEAD);
+    multiply_four<R>(sums, at, values + quad * 4 * BLOCK_ROWS * VALUE_BYTES);
   }
 }
 

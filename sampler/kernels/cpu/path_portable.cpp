@@ -1,12 +1,14 @@
 // Plain C++ for whatever machine: right, not fast.
 #define LANE_BYTES 16
 #include "lanes.h"
+#include "expand.h"
 #include "network.h"
 
 namespace {
 
 constexpr int STEP_ROWS = 4;
 constexpr int TILES_AT_ONCE = 1;
+constexpr int EXPANDED_ROWS = 0;
 constexpr int STEP_QUERIES = 4;
 constexpr int VALUE_BYTES = 2;
 
@@ -62,6 +64,16 @@ ALWAYS_INLINE void add_pair(
       }
       sums[r][d] = load(lanes);
     }
+  }
+}
+
+template <int R, int BITS>
+ALWAYS_INLINE void multiply_set(
+    Ints (*sums)[R], const uint8_t* weights, int tile, const uint8_t* values) {
+  for (int quad = 0; quad < 4; ++quad) {
+    const uint8_t* at = weights + quad * PANEL * 4 + tile * TILE * 4;
+    __builtin_prefetch(at + READ_AHEAD);
+    multiply_four<R>(sums, at, values + quad * 4 * BLOCK_ROWS * VALUE_BYTES);
   }
 }
 

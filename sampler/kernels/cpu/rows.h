@@ -35,6 +35,21 @@ inline void quantize(const float* from, const Matrix& matrix, int row, const Qua
   }
 }
 
+/// Like `quantize`, into plain numbers: `values` (K), `scales` (groups).
+inline void quantize_plainly(
+    const float* from, const Matrix& matrix, int32_t* values, float* scales) {
+  for (int g = 0; g < matrix.num_groups(); ++g) {
+    Floats widest = splat(0.0f);
+    for (int k = 0; k < matrix.group; k += LANES) widest = max(widest, abs(load(from + k)));
+    const float most = highest(widest);
+    const Floats inverse = splat(most > 0.0f ? 127.0f / most : 0.0f);
+    for (int k = 0; k < matrix.group; k += LANES, from += LANES, values += LANES) {
+      store(values, rounded(load(from) * inverse));
+    }
+    scales[g] = most / 127.0f;
+  }
+}
+
 /// Root mean square norm of a row.
 inline void normalize(const float* from, const float* weight, int width, float eps, float* to) {
   Floats squares = splat(0.0f);
