@@ -101,9 +101,8 @@ def generate(
         drafts_L = torch.tensor(drafts, dtype=torch.long, device=logits_LV.device)
         judgment = judge(logits_LV[: len(drafts)], drafts_L)
         is_relaxed = num_masks > 0 and mode in ("balanced", "fast")
-        accepted = num_accepted(
-            drafts_L, judgment.tokens_L, judgment.shares_L, delta if is_relaxed else 2.0
-        )
+        least_shares = [delta if is_relaxed else 2.0] * len(drafts)
+        accepted = num_accepted(drafts, judgment.tokens, judgment.shares, least_shares)
         following_V = logits_LV[accepted]
         settled = int(following_V.argmax())
         is_healing = required != b""

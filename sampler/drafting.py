@@ -6,7 +6,8 @@ Pure: knows neither model nor cache. The rows themselves: `model.masks.Branches`
 """
 
 import bisect
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sampler.lookup import Copied
@@ -14,7 +15,7 @@ from sampler.lookup import Copied
 LONGEST_BRANCH = 5
 """Rows of a branch; of ten drafts in the sixth place hardly one is right."""
 LEAST_REACHED = 0.02
-"""Copied drafts behind such as are all right so seldom are not thought about."""
+"""Where all drafts before are right so seldom, copied ones are not looked up, and chains end."""
 VERIFY_SHARE = 0.65
 """How likely the first token of a branch is put to the test in the next forward, the second if the
 first is, and so on: chains are cut short, and copied drafts may promise more."""
@@ -112,12 +113,23 @@ class Chances:
             for token, rate, place in zip(tokens, rates, self.by_place, strict=False)
         ]
 
-    def copied(self, drafts: Sequence[Copied]) -> list[Draft]:
-        """Drafts that have followed the like before."""
-        return [
-            Draft(one.token, (self.by_match[one.evidence][min(one.match_length, 4) - 1],), True)
-            for one in drafts
-        ]
+    def copied(self, drafts: Iterable[Copied], reached: float = 1.0) -> list[Draft]:
+        """Drafts that have followed the like before, as far as it is likely to come to them.
+
+        Args:
+            drafts: in their order, looked up as they are taken.
+            reached: the probability that all drafts before them are right.
+        """
+        taken = []
+        for one in drafts:
+            draft = Draft(
+                one.token, (self.by_match[one.evidence][min(one.match_length, 4) - 1],), True
+            )
+            reached *= draft.chance
+            if reached < LEAST_REACHED:
+                break
+            taken.append(draft)
+        return taken
 
     def aligned(self, tokens: Sequence[int], run: int) -> list[Draft]:
         """Drafts from the old code, which the last `run` tokens have followed (`OldCode`)."""
@@ -161,6 +173,12 @@ def within_reach(drafts: Sequence[Draft]) -> list[Draft]:
     return list(drafts)
 
 
+@functools.lru_cache(maxsize=64)
+def costs_by_rows(costs: CostCurve, first: int, last: int) -> tuple[float, ...]:
+    """`cost_ms` of each number of rows from `first` to `last`."""
+    return tuple(cost_ms(costs, num_rows) for num_rows in range(first, last + 1))
+
+
 def cost_ms(costs: CostCurve, num_rows: int) -> float:
     """Milliseconds of a forward over `num_rows` rows: between measurements a straight line."""
     place = bisect.bisect_left(costs, (num_rows, 0.0))
@@ -199,9 +217,11 @@ def choose_layout(
     """
     best_worth = float("-inf")
     best: tuple[int, ...] = (0,)
-    costs_ms = [cost_ms(costs, num_before + rows) for rows in range(max_rows + 1)]
+    costs_ms = costs_by_rows(costs, num_before, num_before + max_rows)
     reached = [1.0]
     for chance in chances[: max_rows - 1]:
+        if reached[-1] * chance < LEAST_REACHED:
+            break
         reached.append(reached[-1] * chance)
     for num_chain in range(1, len(reached) + 1):
         ends = [

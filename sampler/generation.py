@@ -243,12 +243,11 @@ class Writer:
         chain = [settled, *(draft.token for draft in drafts)]
         judgment = self.runner.advance(sequence, chain, sizes, needs_logits=is_healing)
         task.forwards += 1
-        device = judgment.tokens_L.device
         accepted = num_accepted(
-            torch.tensor(chain[1:], dtype=torch.long, device=device),
-            judgment.tokens_L[: len(drafts)],
-            judgment.shares_L[: len(drafts)],
-            torch.tensor([self._least_share(mode, draft) for draft in drafts], device=device),
+            chain[1:],
+            judgment.tokens,
+            judgment.shares,
+            [self._least_share(mode, draft) for draft in drafts],
         )
         following = judgment.predicted(slice(0, accepted + 1))
         sequence.extend(chain[: accepted + 1], following)
@@ -259,9 +258,8 @@ class Writer:
         drafting.learn(sizes, drafts, accepted)
         tokens = [*chain[1 : accepted + 1], following.tokens[-1]]
         is_best = [token == best for token, best in zip(tokens, following.tokens, strict=True)]
-        shares = judgment.shares_L[: accepted + 1].tolist()
         probabilities = [
-            probability if is_best[row] else probability * shares[row]
+            probability if is_best[row] else probability * judgment.shares[row]
             for row, probability in enumerate(following.probabilities)
         ]
         fresh = Predicted(tokens, probabilities)
@@ -369,10 +367,12 @@ class Writer:
         tokens = [*sequence.tokens, settled, *(draft.token for draft in drafts)]
         tokens_N = np.asarray(tokens, dtype=np.int64)
         # Denoised drafts are few and soon unsure, but they make a tail that may occur elsewhere.
-        candidates = [
-            drafts[:num] + chances.copied(lookup_draft(tokens_N[: num_known + num], num_most - num))
-            for num in range(len(drafts) + 1)
-        ]
+        candidates, reached = [], 1.0
+        for num in range(len(drafts) + 1):
+            found = lookup_draft(tokens_N[: num_known + num], num_most - num)
+            candidates.append(drafts[:num] + chances.copied(found, reached))
+            if num < len(drafts):
+                reached *= drafts[num].chance
         if task.old_code is not None:
             old = task.old_code
             candidates.append(chances.aligned(old.drafts(self.settings.max_rows - 1), old.run))

@@ -4,6 +4,7 @@ The native kernels fuse this into the head; elsewhere it is read off the logits.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -48,6 +49,21 @@ class Judgment:
         assert self.logits_LV is not None, "this forward was not asked for logits"
         return self.logits_LV
 
+    @cached_property
+    def tokens(self) -> list[int]:
+        """The most likely tokens as plain numbers."""
+        return self.tokens_L.tolist()
+
+    @cached_property
+    def confidences(self) -> list[float]:
+        """Their probabilities."""
+        return self.confidence_L.tolist()
+
+    @cached_property
+    def shares(self) -> list[float]:
+        """`shares_L` as plain numbers."""
+        return self.shares_L.tolist()
+
     def predicted(self, rows: slice) -> Predicted:
         """What some of the rows predict."""
-        return Predicted(self.tokens_L[rows].tolist(), self.confidence_L[rows].tolist())
+        return Predicted(self.tokens[rows], self.confidences[rows])

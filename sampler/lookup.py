@@ -4,8 +4,10 @@ The proposer that needs no adapter (prompt lookup decoding). Knows no model: a d
 proposal that the commit forward verifies.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +24,7 @@ class Evidence(IntEnum):
     AGREED = 2
 
 
-@dataclass(frozen=True)
-class Copied:
+class Copied(NamedTuple):
     """A token that has followed before."""
 
     token: int
@@ -32,15 +33,15 @@ class Copied:
     evidence: Evidence
 
 
-def lookup_draft(tokens: npt.NDArray[np.int64], num_drafts: int) -> list[Copied]:
+def lookup_draft(tokens: npt.NDArray[np.int64], num_drafts: int) -> Iterator[Copied]:
     """Up to `num_drafts` tokens that followed earlier occurrences of the longest tail that has any.
 
     Where these disagree the most frequent token counts, of equally frequent ones the latest; what
-    follows it is looked up in the places that had it.
+    follows it is looked up in the places that had it. Each is looked up when it is asked for.
     """
     length = len(tokens)
     if length < 2:
-        return []
+        return
     # Places are where a match ends; something follows each of them.
     places = np.flatnonzero(tokens[: length - 1] == tokens[length - 1])
     match_length = 1
@@ -50,24 +51,28 @@ def lookup_draft(tokens: npt.NDArray[np.int64], num_drafts: int) -> list[Copied]
         if not len(longer):
             break
         places, match_length = longer, match_length + 1
-    drafts: list[Copied] = []
-    following = places + 1
-    while len(drafts) < num_drafts and len(following):
-        token, evidence = _choose(tokens[following])
-        drafts.append(Copied(token, match_length + len(drafts), evidence))
-        following = following[tokens[following] == token] + 1
-        following = following[following < length]
-    return drafts
+    following = (places + 1).tolist()
+    for place in range(num_drafts):
+        following = [at for at in following if at < length]
+        if not following:
+            return
+        candidates = tokens[following].tolist()
+        token, evidence = _choose(candidates)
+        yield Copied(token, match_length + place, evidence)
+        following = [
+            at + 1
+            for at, candidate in zip(following, candidates, strict=True)
+            if candidate == token
+        ]
 
 
-def _choose(candidates: npt.NDArray[np.int64]) -> tuple[int, Evidence]:
+def _choose(candidates: list[int]) -> tuple[int, Evidence]:
     """Of the tokens at all places, in their order: the one to draft, and how sure it is."""
-    latest = int(candidates[-1])
+    latest = candidates[-1]
     if len(candidates) == 1:
         return latest, Evidence.SINGLE
-    if (candidates == latest).all():
+    counts = Counter(reversed(candidates))
+    if len(counts) == 1:
         return latest, Evidence.AGREED
-    # Counted from the end: of equals argmax takes the first, which is the latest.
-    _, last_places, counts = np.unique(candidates[::-1], return_index=True, return_counts=True)
-    most = counts == counts.max()
-    return int(candidates[::-1][last_places[most].min()]), Evidence.MIXED
+    # Of equals it is the one met first, which is the latest.
+    return counts.most_common(1)[0][0], Evidence.MIXED

@@ -4,7 +4,7 @@ Shape suffixes: L slots of a canvas, V vocabulary. Row i of any `logits_LV` here
 off-by-one between rows and slots is the caller's business).
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,20 +111,24 @@ def shares(logits_LV: Tensor, tokens_L: Tensor) -> Tensor:
 
 
 def num_accepted(
-    drafts_L: Tensor, tokens_L: Tensor, shares_L: Tensor, least_share: float | Tensor
+    drafts: Sequence[int],
+    tokens: Sequence[int],
+    shares: Sequence[float],
+    least_shares: Sequence[float],
 ) -> int:
     """Length of the accepted head of a draft, judged left to right by the AR model itself.
 
     Args:
-        drafts_L: what is judged.
-        tokens_L: the AR model's own choice in each place, given all drafts before it.
-        shares_L: probability of the draft over that of the model's own choice.
-        least_share: a draft is accepted that has it (typical acceptance, Medusa 2401.10774), or is
-            the model's choice; for all drafts or for each. Above 1, the text equals greedy
-            decoding.
+        drafts: what is judged.
+        tokens: the AR model's own choice in each place, given all drafts before it.
+        shares: probability of the draft over that of the model's own choice.
+        least_shares: a draft is accepted that has it (typical acceptance, Medusa 2401.10774), or is
+            the model's choice. Above 1, the text equals greedy decoding.
     """
-    is_accepted_L = (drafts_L == tokens_L) | (shares_L >= least_share)
-    return int(is_accepted_L.long().cumprod(0).sum())
+    for place, draft in enumerate(drafts):
+        if draft != tokens[place] and shares[place] < least_shares[place]:
+            return place
+    return len(drafts)
 
 
 def draw(logits_V: Tensor, temperature: float, generator: torch.Generator) -> tuple[int, float]:

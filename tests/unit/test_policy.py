@@ -106,8 +106,8 @@ def test_acceptance(least_share, drafts, expected):
     logits_LV = of_probabilities([0.6, 0.4], [0.2, 0.8], [0.9, 0.1])[: len(drafts)]
     drafts_L = torch.tensor(drafts, dtype=torch.long)
     judgment = judge(logits_LV, drafts_L)
-    least = torch.tensor(least_share) if isinstance(least_share, list) else least_share
-    assert num_accepted(drafts_L, judgment.tokens_L, judgment.shares_L, least) == expected
+    least = least_share if isinstance(least_share, list) else [least_share] * len(drafts)
+    assert num_accepted(drafts, judgment.tokens, judgment.shares, least) == expected
 
 
 def test_shares_are_of_the_best_and_mask_has_none():

@@ -102,8 +102,9 @@ def test_advance(sizes, num_right, acceptance, left, end, was_done, seed):
         accepted = num_slots - 1
     else:
         judgment = judge(table, chain[1:])
-        least_share = 2.0 if acceptance == "exact" else 0.6065306597126334
-        accepted = num_accepted(chain[1:], judgment.tokens_L, judgment.shares_L, least_share)
+        least_shares = [2.0 if acceptance == "exact" else 0.6065306597126334] * (num_slots - 1)
+        drafts = chain[1:].tolist()
+        accepted = num_accepted(drafts, judgment.tokens, judgment.shares, least_shares)
     assert report[2] == accepted
     written = [*chain[1 : accepted + 1].tolist(), int(tokens[accepted])]
     num_emitted = report[1]

@@ -171,21 +171,41 @@ ALWAYS_INLINE Floats exponential(const Floats& a) {
   return x;
 }
 
-/// Sum of all lanes: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
-ALWAYS_INLINE float sum(const Floats& a) {
-  alignas(64) float lanes[LANES];
-  store(lanes, a);
-  for (int width = LANES / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+/// Lane i of the result is lane i + `by` of `a`, around the end.
+template <int by, class Part>
+ALWAYS_INLINE Part turned(const Part& a) {
+#if defined(__clang__)
+  Part x;
+  for (int i = 0; i < PART; ++i) x[i] = a[(i + by) % PART];
+  return x;
+#else
+  IntPart from;
+  for (int i = 0; i < PART; ++i) from[i] = (i + by) % PART;
+  return __builtin_shuffle(a, from);
+#endif
+}
+/// All lanes folded by `combine`: 8 with 8, 4 with 4, 2 with 2, 1 with 1.
+template <class Lanes, class Combine>
+ALWAYS_INLINE auto folded(const Lanes& a, const Combine& combine) {
+  Lanes x = a;
+  for (int count = PARTS / 2; count > 0; count /= 2) {
+    for (int i = 0; i < count; ++i) x.part[i] = combine(x.part[i], x.part[i + count]);
   }
-  return lanes[0];
+  auto one = x.part[0];
+  if constexpr (PART > 8) one = combine(one, turned<8>(one));
+  if constexpr (PART > 4) one = combine(one, turned<4>(one));
+  one = combine(one, turned<2>(one));
+  one = combine(one, turned<1>(one));
+  return one[0];
+}
+ALWAYS_INLINE float sum(const Floats& a) {
+  return folded(a, [](const FloatPart& x, const FloatPart& y) { return x + y; });
+}
+ALWAYS_INLINE int32_t sum(const Ints& a) {
+  return folded(a, [](const IntPart& x, const IntPart& y) { return x + y; });
 }
 ALWAYS_INLINE float highest(const Floats& a) {
-  alignas(64) float lanes[LANES];
-  store(lanes, a);
-  float best = lanes[0];
-  for (int i = 1; i < LANES; ++i) best = lanes[i] > best ? lanes[i] : best;
-  return best;
+  return folded(a, [](const FloatPart& x, const FloatPart& y) { return x > y ? x : y; });
 }
 
 }  // namespace

@@ -32,9 +32,10 @@ ALWAYS_INLINE void multiply_set(
   }
 #pragma GCC unroll 4
   for (int quad = 0; quad < 4; ++quad) {
-    // Asked for bit by bit: more lines at once would hold up what is needed now.
-    __builtin_prefetch(weights + READ_AHEAD + quad * 64);
-    if (quad < BITS - 4) __builtin_prefetch(weights + READ_AHEAD + (4 + quad) * 64);
+    // Bit by bit: more lines at once would hold up what is needed now. Few rows are read as fast as
+    // the machine itself looks ahead.
+    if (R > 4) __builtin_prefetch(weights + READ_AHEAD + quad * 64);
+    if (R > 4 && quad < BITS - 4) __builtin_prefetch(weights + READ_AHEAD + (4 + quad) * 64);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       int32_t four;

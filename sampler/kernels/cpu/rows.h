@@ -27,11 +27,7 @@ inline void quantize(const float* from, const Matrix& matrix, int row, const Qua
       values += VALUES_STEP;
     }
     to.scales[place + g * BLOCK_ROWS] = most / 127.0f;
-    alignas(64) int32_t lanes[LANES];
-    store(lanes, total);
-    int32_t all = 0;
-    for (int i = 0; i < LANES; ++i) all += lanes[i];
-    to.corrections[place + g * BLOCK_ROWS] = -128 * all;
+    to.corrections[place + g * BLOCK_ROWS] = -128 * sum(total);
   }
 }
 
