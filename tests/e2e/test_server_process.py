@@ -79,8 +79,8 @@ def loads_torch(pid: int) -> bool:
 
 
 def test_initialize_is_answered_within_700_ms_of_process_start(place: StubPlace) -> None:
-    """Best of three: other work on the machine must not decide. Where pygls alone takes most of that
-    time, as on a slow machine, half as much again as pygls."""
+    """Best of three: other work on the machine must not decide. Where pygls alone takes most of
+    that, as on a slow machine, half as much again as pygls."""
     ours_s, pygls_s = [], []
     for _ in range(3):
         start = time.perf_counter()

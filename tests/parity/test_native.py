@@ -260,7 +260,7 @@ def test_rows_with_logits_are_a_slice_of_all(shape: str, rows: slice | None) -> 
 @needs_library
 @torch.inference_mode()
 def test_a_large_vocabulary_is_screened_by_the_leading_bits_of_the_head() -> None:
-    """What is chosen is the best of whole logits, and what is said of it is of whole logits, too."""
+    """What is chosen is the best of whole logits, and what is said of it is of these, too."""
     model, ids_BT = native("large"), random_ids(90)
     logits_RV = model(ids_BT)[0]
     judged = model.judge(ids_BT)
