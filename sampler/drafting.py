@@ -24,8 +24,8 @@ CostCurve = tuple[tuple[int, float], ...]
 """Milliseconds of a forward over so many rows, for a few numbers of rows, ascending."""
 
 NATIVE_COSTS: CostCurve = (
-    *((1, 19.0), (2, 20.5), (4, 22.8), (8, 24.1), (9, 29.6), (16, 33.2), (17, 39.0), (24, 48.0)),
-    *((25, 55.0), (32, 65.0), (64, 130.0)),
+    *((1, 13.4), (2, 15.4), (4, 17.8), (8, 20.0), (9, 22.8), (16, 29.5), (17, 36.5), (24, 45.0)),
+    *((25, 49.0), (32, 59.0), (64, 120.0)),
 )
 """The default model and adapter on the native kernels and two cores, MASK rows among them; weights
 serve eight rows at once, hence the steps. Where nothing was measured, the ratios of these hold well

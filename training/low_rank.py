@@ -64,11 +64,8 @@ class LowRankTrained:
             name: parameter
             for name, parameter in self._adapter.named_parameters()
             if (recipe.kind == "gated" or name != "mask_embedding")
-            and (recipe.coupling_rank if name.startswith("coupling.") else not recipe.only_coupling)
+            and (recipe.coupling_rank or not name.startswith("coupling."))
         }
-        # Where nothing before the coupling learns, no forward keeps what a gradient would need.
-        for name, parameter in self._adapter.named_parameters():
-            parameter.requires_grad_(name in named)
         self._names, self.parameters = list(named), list[Tensor](named.values())
 
     def begin_forward(self, is_last: bool) -> None:

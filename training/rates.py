@@ -38,8 +38,7 @@ def record_operations(config: ModelConfig, recipe: Recipe, lengths: Sequence[int
     """Operations of a mean record, forward and backward, of a low-rank update of a frozen base.
 
     A multiplication by a frozen weight counts twice (value, and gradient of its input), by a
-    trained one three times; once where only the coupling behind the network learns, which itself is
-    left out.
+    trained one three times.
 
     Args:
         config: of the network.
@@ -68,8 +67,5 @@ def record_operations(config: ModelConfig, recipe: Recipe, lengths: Sequence[int
     slots = sum(recipe.block_sizes) / max(len(recipe.block_sizes), 1)
     num_rows = recipe.blocks_per_record * slots
     clean = num_tokens * (linear + head) + pair * num_pairs
-    pairs = pair * (num_tokens / 2 + slots)
-    noisy = num_rows * (2 * linear + 3 * low_rank + 3 * pairs)
-    if recipe.only_coupling:
-        noisy = num_rows * (linear + low_rank + pairs)
+    noisy = num_rows * (2 * linear + 3 * low_rank + 3 * pair * (num_tokens / 2 + slots))
     return clean + noisy + 3 * head * num_rows * (slots - 1) / max(slots, 1)

@@ -78,9 +78,6 @@ class Recipe:
     coupling_rank: int = 0
     """Of the coupling that is trained along (`model.coupling`, stage `adapt`); 0: none is. Half of
     the loss is then that of the coupled rows, which are told the text's token in their place."""
-    only_coupling: bool = False
-    """Whether the low-rank update stays as it is and the coupling alone learns: no gradient goes
-    through the network, so a row costs a third."""
     vocabulary_size: int | None = None
     """Tokens that a prediction may choose from, the most frequent ones of the data; None: all."""
     is_full: bool = False
@@ -140,8 +137,6 @@ class Recipe:
             raise RecipeError(f"Recipe {self.name}: keep_weight needs a frozen base.")
         if self.coupling_rank and (self.stage != "adapt" or self.is_full):
             raise RecipeError(f"Recipe {self.name}: a coupling is trained in stage adapt only.")
-        if self.only_coupling and not self.coupling_rank:
-            raise RecipeError(f"Recipe {self.name}: there is no coupling that could be trained.")
         if self.stage == "adapt" and self.gates_visible:
             raise RecipeError(f"Recipe {self.name}: stage adapt trains MASK rows only.")
         if self.stage == "onpolicy" and self.pool_size < 2:
@@ -232,22 +227,6 @@ def short() -> Recipe:
         block_sizes=(6, 5, 4),
         full_share=0.9,
         coupling_rank=128,
-    )
-
-
-def couple() -> Recipe:
-    """The coupling alone, on many more rows; begins with the adapter of `short`.
-
-    Its matrices are small and new, so they want more text than the adapter can be given.
-    """
-    return replace(
-        short(),
-        name="couple",
-        num_steps=900,
-        blocks_per_record=160,
-        block_sizes=(6,),
-        full_share=1.0,
-        only_coupling=True,
     )
 
 
@@ -356,7 +335,7 @@ def debug() -> Recipe:
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
     function.__name__: function
-    for function in (fim, instruct, adapt, short, couple, edit, order, onpolicy, ar, debug)
+    for function in (fim, instruct, adapt, short, edit, order, onpolicy, ar, debug)
 }
 
 

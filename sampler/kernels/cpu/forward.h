@@ -56,10 +56,13 @@ void run_forward(const Network& network, const Call& call, Member& member) {
   Rows rows = {0, call.num_rows};
   const uint8_t* gate = network.has_update ? call.gate : nullptr;
   float* stream = network.stream;
+  const auto expect = [&](const Matrix& next) { member.expect(next.data, next.panel_bytes() * next.num_panels()); };
+  expect(network.layers[0].qkv.weight);
   embed(network, call, member);
   for (int index = 0; index < shape.num_layers; ++index) {
     const Layer& layer = network.layers[index];
     prepare(network, layer.qkv, stream, rows.count, layer.attention_norm, gate, member);
+    expect(layer.out.weight);
     each_panel(network, layer.qkv, rows.count, gate, member,
         [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {
       for (int at = panel * PANEL, tile = 0; tile < 2 && at < qkv_width; ++tile, at += TILE) {
@@ -86,8 +89,10 @@ void run_forward(const Network& network, const Call& call, Member& member) {
       }
     };
     prepare(network, layer.out, network.attended, rows.count, nullptr, gate, member);
+    expect(layer.gate_up.weight);
     each_panel(network, layer.out, rows.count, gate, member, add);
     prepare(network, layer.gate_up, stream, rows.count, layer.ffn_norm, gate, member);
+    expect(layer.down.weight);
     each_panel(network, layer.gate_up, rows.count, gate, member,
         [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {  // 16 gates, then what they gate
       for (int r = 0; r < count; ++r) {
@@ -97,6 +102,8 @@ void run_forward(const Network& network, const Call& call, Member& member) {
       }
     });
     prepare(network, layer.down, network.activated, rows.count, nullptr, gate, member);
+    const bool is_last = index == shape.num_layers - 1;
+    expect(is_last ? network.head : network.layers[index + 1].qkv.weight);
     each_panel(network, layer.down, rows.count, gate, member, add);
   }
   Linear head;

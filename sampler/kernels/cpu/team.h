@@ -24,13 +24,19 @@ class Member {
   int take(int num_units, int chunk);
   /// Units that were taken are done; what they wrote is seen by all in the next phase.
   void finish(int count, int num_units);
+  /// What is read when this phase and such as have little to share are over: while this thread waits,
+  /// it brings the beginning of it nearer.
+  void expect(const void* data, int64_t num_bytes);
   /// Wait until all units of this phase are done, and go on to the next.
   void pass();
 
  private:
   Team& team_;
+  bool is_over() const;
+
   const int thread_;
   uint32_t phase_;
+  const char *expected_ = nullptr, *expected_end_ = nullptr;
 };
 
 /// The caller's thread and `num_threads - 1` of its own, which sleep between two jobs.
