@@ -1,9 +1,12 @@
-"""The network on the native CPU kernels: the surface of `model.network.Transformer`, int8 inside.
+"""The network on the native CPU kernels: the surface of `model.network.Transformer`, integers inside.
 
-Weights and activations are int8 with a scale per 64 inputs, their products sums of integers, keys,
-values and the weights of attention int16, everything else float32. A row's logits do not depend on
-the rows beside it: T rows at once give, bit for bit, what one by one gives, on every path and with
-any number of threads.
+Weights (eight bits, of a large ffn six) and activations (eight) have a scale per 64 inputs, their
+products are sums of integers, keys, values and the weights of attention int16, everything else
+float32. A row's logits do not depend on the rows beside it: T rows at once give, bit for bit, what
+one by one gives, on every path and with any number of threads.
+
+Of a large vocabulary `judge` looks at whole weights for the likeliest ids only, and rows of drafts
+choose among its first ids (`score_vocabulary` in vocabulary.h); logits, if asked for, are whole.
 
 Knows no sampling. Shape suffixes as in `model.network`.
 """
