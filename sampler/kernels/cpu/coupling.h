@@ -21,5 +21,5 @@ struct Branch {
   float* probabilities;                     // [row]
 };
 
-void couple(const Coupling& coupling, const Matrix& embedding, const Matrix& head,
-            const Branch& branch);
+/// Floats of room that `couple` needs.
+inline int64_t room_to_couple(const Coupling& coupling) { return int64_t{4} * coupling.width; }

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "attention.h"
+#include "couple.h"
 #include "linear.h"
 #include "vocabulary.h"
 

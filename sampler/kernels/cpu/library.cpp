@@ -265,8 +265,9 @@ void seed_set_coupling(
 }
 
 void seed_couple(const Network* network, const Branch* branch) {
-  const Coupling& coupling = static_cast<const OwnNetwork*>(network)->coupling;
-  couple(coupling, network->embedding, network->head, *branch);
+  const OwnNetwork& of = *static_cast<const OwnNetwork*>(network);
+  std::vector<float> room(static_cast<size_t>(room_to_couple(of.coupling)));
+  of.path->couple(of.coupling, network->embedding, network->head, *branch, room.data());
 }
 
 void seed_trim() {

@@ -65,6 +65,7 @@ class Call(ctypes.Structure):
         ("best", c_void_p),
         ("confidences", c_void_p),
         ("shares", c_void_p),
+        ("num_draft_ids", c_int32),
         ("num_candidates", c_int32),
         ("candidates", c_void_p),
         ("log_probabilities", c_void_p),

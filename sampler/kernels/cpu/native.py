@@ -1,12 +1,12 @@
-"""The network on the native CPU kernels: the surface of `model.network.Transformer`, integers inside.
+"""The network on native CPU kernels: the surface of `model.network.Transformer`, integers inside.
 
 Weights (eight bits, of a large ffn six) and activations (eight) have a scale per 64 inputs, their
 products are sums of integers, keys, values and the weights of attention int16, everything else
 float32. A row's logits do not depend on the rows beside it: T rows at once give, bit for bit, what
 one by one gives, on every path and with any number of threads.
 
-Of a large vocabulary `judge` looks at whole weights for the likeliest ids only, and rows of drafts
-choose among its first ids (`score_vocabulary` in vocabulary.h); logits, if asked for, are whole.
+Of a large vocabulary `judge` looks at whole weights for the likeliest ids only (`score_vocabulary`
+in vocabulary.h); logits, if asked for, are whole.
 
 Knows no sampling. Shape suffixes as in `model.network`.
 """
@@ -51,6 +51,9 @@ ROWS_AT_ONCE = 1024
 """Rows of a network in PyTorch that are widened to float32 in one go."""
 Visible = Literal["causal", "canvas"] | Branches
 """What the rows of a call see, see `model.masks.Attention`."""
+NUM_DRAFT_IDS = 1 << 16
+"""Ids that rows of branches, which are drafts, choose among: a byte-pair vocabulary is in the order
+in which it was learnt, and 97.5 % of the tokens of code are among the first so many of Qwen's."""
 PATH_VARIABLE = "SEED_LSP_CPU_PATH"
 """Environment variable that forces a code path: amx, avx512, avxvnni, avx2 or portable."""
 
@@ -292,6 +295,7 @@ class NativeModel:
             ),
             None if logits_BRV is None else logits_BRV.data_ptr(),
             *((part_R.data_ptr() for part_R in judged) if judged else (None, None, None)),
+            NUM_DRAFT_IDS if isinstance(attention, Branches) and logits_BRV is None else 0,
             NUM_CANDIDATES if candidates else 0,
             *(part_R.data_ptr() for part_R in candidates),
         )

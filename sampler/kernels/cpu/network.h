@@ -27,9 +27,6 @@ constexpr int HEAD_CHUNK = 16;
 constexpr int MAX_CANDIDATES = 32;
 /// Ids that are the likeliest by the leading bits of the head, of which the likeliest is chosen.
 constexpr int NUM_SCREENED = 16;
-/// Ids that gated rows, which are drafts, choose among: a byte-pair vocabulary is in the order in which
-/// it was learnt, and 97.5 % of the tokens of code are among the first so many of Qwen's 151,936.
-constexpr int NUM_DRAFTED = 1 << 16;
 
 /// Weights of eight bits or fewer with a scale per output and group of inputs.
 ///
@@ -151,17 +148,23 @@ struct Call {
   int32_t* best;        // [row]: most likely id, or null
   float* confidences;   // [row]: its probability
   float* shares;        // [row]: probability of the next row's id over that of the best; 0 if none
+  int32_t num_draft_ids;   // gated rows at the end choose among so many first ids; 0: among all
   int32_t num_candidates;  // of each gated row, or 0; the rest is then asked for, too
   int32_t* candidates;     // [row][candidate]: most likely ids, the likeliest first
   float* log_probabilities;  // likewise
   float* states;           // [row][width]: what the head takes, before it is rounded
 };
 
+struct Coupling;
+struct Branch;
+
 struct Path {
   const char* name;
   int bytes_per_value;
   void (*forward)(const Network& network, const Call& call, Member& member);
   void (*probe)(const Matrix& matrix, const float* rows, int num_rows, float* outputs);
+  void (*couple)(const Coupling& coupling, const Matrix& embedding, const Matrix& head,
+                 const Branch& branch, float* room);
 };
 
 extern const Path PORTABLE_PATH;

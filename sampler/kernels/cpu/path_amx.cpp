@@ -125,4 +125,4 @@ inline void multiply(
 
 #include "forward.h"
 
-const Path AMX_PATH = {"amx", VALUE_BYTES, run_forward, probe};
+const Path AMX_PATH = {"amx", VALUE_BYTES, run_forward, probe, couple};

@@ -57,4 +57,4 @@ ALWAYS_INLINE void multiply_set(
 
 #include "forward.h"
 
-const Path AVX2_PATH = {"avx2", VALUE_BYTES, run_forward, probe};
+const Path AVX2_PATH = {"avx2", VALUE_BYTES, run_forward, probe, couple};

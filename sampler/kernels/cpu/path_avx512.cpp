@@ -56,4 +56,4 @@ ALWAYS_INLINE void multiply_set(
 
 #include "forward.h"
 
-const Path AVX512_PATH = {"avx512", VALUE_BYTES, run_forward, probe};
+const Path AVX512_PATH = {"avx512", VALUE_BYTES, run_forward, probe, couple};

@@ -45,4 +45,4 @@ ALWAYS_INLINE void multiply_set(
 
 #include "forward.h"
 
-const Path AVXVNNI_PATH = {"avxvnni", VALUE_BYTES, run_forward, probe};
+const Path AVXVNNI_PATH = {"avxvnni", VALUE_BYTES, run_forward, probe, couple};

@@ -83,4 +83,4 @@ ALWAYS_INLINE void multiply_set(
 
 #include "forward.h"
 
-const Path PORTABLE_PATH = {"portable", VALUE_BYTES, run_forward, probe};
+const Path PORTABLE_PATH = {"portable", VALUE_BYTES, run_forward, probe, couple};

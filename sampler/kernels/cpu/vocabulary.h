@@ -94,8 +94,7 @@ inline int num_before_drafts(const Call& call, int num_rows) {
 }
 
 /// Phase: logits of `num_rows` rows, as far as they are asked for, and what softmax needs of them: of
-/// logits by the leading bits, where the head has these by themselves. Drafts at the end, unless
-/// somebody asks for logits, choose among the first NUM_DRAFTED ids.
+/// logits by the leading bits, where the head has these by themselves.
 inline void score_vocabulary(
     const Network& network, const Call& call, int num_rows, Member& member) {
   const Matrix& head = network.head;
@@ -108,8 +107,8 @@ inline void score_vocabulary(
   share(member, ceil_div(num_panels, HEAD_CHUNK), 1, [&](int chunk) {
     const int begin = chunk * HEAD_CHUNK;
     const int end = begin + HEAD_CHUNK < num_panels ? begin + HEAD_CHUNK : num_panels;
-    const bool has_drafts = begin * PANEL < NUM_DRAFTED || call.logits != nullptr;
-    const int num_scored = has_drafts ? num_rows : num_before_drafts(call, num_rows);
+    const bool is_for_all = call.num_draft_ids == 0 || begin * PANEL < call.num_draft_ids;
+    const int num_scored = is_for_all ? num_rows : num_before_drafts(call, num_rows);
     for (int row = num_scored; row < num_rows && is_judged; ++row) {
       const Tally none = {nothing, splat(0.0f), splat(begin * 2)};
       put_tally(network, call, none, (int64_t)chunk * num_rows + row, row);
