@@ -29,17 +29,9 @@ ALWAYS_INLINE void multiply_four(
   }
 }
 
-template <int R, int BITS>
-ALWAYS_INLINE void multiply_set(
-    Ints (*sums)[R], const uint8_t* weights, int tile, const uint8_t* values) {
-  for (int quad = 0; quad < 4; ++quad) {
-    const uint8_t* at = weights + quad * PANEL * 4 + tile * TILE * 4;
-    __builtin_prefetch(at + READ_AHEAD);
-    multiply_four<R>(sums, at, values + quad * 4 * BLOCK_ROWS * VALUE_BYTES);
-  }
-}
-
 }  // namespace
+
+#include "quads.h"
 
 #include "products.h"
 
