@@ -24,9 +24,10 @@ constexpr int MAX_QUERIES = 16;
 /// Panels of the head whose statistics are kept together; fixed, so that threads change no result.
 constexpr int HEAD_CHUNK = 16;
 /// Most candidates that a row can be asked for.
-constexpr int MAX_CANDIDATES = 32;
-/// Ids that are the likeliest by the leading bits of the head, of which the likeliest is chosen.
-constexpr int NUM_SCREENED = 16;
+constexpr int MAX_CANDIDATES = 16;
+/// Ids that are the likeliest by the leading bits of the head, of which the likeliest is chosen; no
+/// fewer than the candidates, which are of these.
+constexpr int NUM_SCREENED = MAX_CANDIDATES;
 
 /// Weights of eight bits or fewer with a scale per output and group of inputs.
 ///
