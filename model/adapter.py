@@ -22,14 +22,19 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.coupling import Coupling
+from model.early import EarlyKV
 
 FORMAT_VERSION = "1"
 PACKED_VERSION = "2"
 """Of files that hold a base update beside the adapter, or 8-bit numbers."""
 COUPLED_VERSION = "3"
 """Of files with a coupling."""
+EARLY_VERSION = "4"
+"""Of files with a map for rows that leave early."""
+_KNOWN_VERSIONS = (FORMAT_VERSION, PACKED_VERSION, COUPLED_VERSION, EARLY_VERSION)
 Kind = Literal["gated", "merge"]
 _UPDATE = "update."
+_EARLY = "early."
 _SCALE = ".scale"
 
 
@@ -134,6 +139,7 @@ def save_adapter(
     kind: Kind = "gated",
     *,
     update: Adapter | None = None,
+    early: EarlyKV | None = None,
     is_int8: bool = False,
 ) -> None:
     """Write a safetensors file that names its format, kind, rank, alpha and base.
@@ -144,12 +150,14 @@ def save_adapter(
         path: the file.
         kind: what the adapter is.
         update: update of the base that a gated adapter was trained over.
+        early: map for rows that leave early, fitted to the base with this update.
         is_int8: store matrices as 8-bit numbers with one scale a row, for a file that travels.
     """
     version = PACKED_VERSION if update is not None or is_int8 else FORMAT_VERSION
+    version = version if adapter.coupling is None else COUPLED_VERSION
     metadata = {
         "format": "seed-lsp-adapter",
-        "format_version": version if adapter.coupling is None else COUPLED_VERSION,
+        "format_version": version if early is None else EARLY_VERSION,
         "kind": kind,
         **_as_metadata(adapter.config),
         "base": model.name,
@@ -160,7 +168,15 @@ def save_adapter(
         metadata |= _as_metadata(update.config, _UPDATE)
         state = update.layers.state_dict(prefix=f"{_UPDATE}layers.")
         tensors |= {name: tensor.detach().contiguous() for name, tensor in state.items()}
-    save_file(_pack_int8(tensors) if is_int8 else tensors, path, metadata)
+    if is_int8:
+        tensors = _pack_int8(tensors)
+    if early is not None:
+        metadata |= {"early_layer": str(early.layer)}
+        weight, bias = early.weight.detach().contiguous(), early.bias.detach().float()
+        state = {f"{_EARLY}weight": weight}
+        # Biases of keys are large beside what tells one token from another: they stay whole.
+        tensors |= (_pack_int8(state) if is_int8 else state) | {f"{_EARLY}bias": bias}
+    save_file(tensors, path, metadata)
 
 
 def kind_of(path: Path) -> str:
@@ -179,7 +195,8 @@ def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapte
         AdapterError: if the file is missing, foreign, of another version or kind, or does not fit.
     """
     metadata, tensors = _read(path, model, kind)
-    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_UPDATE)}
+    parts = (_UPDATE, _EARLY)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(parts)}
     return _assemble(path, model, own, metadata, "")
 
 
@@ -199,6 +216,24 @@ def load_update(path: Path, model: ModelConfig) -> Adapter | None:
     }
     parts["mask_embedding"] = torch.zeros(model.width)  # the base has no use for MASK
     return _assemble(path, model, parts, metadata, _UPDATE)
+
+
+def load_early(path: Path, model: ModelConfig) -> EarlyKV | None:
+    """The map for rows that leave early in the file of a gated adapter, if there is one.
+
+    Raises:
+        AdapterError: as `load_adapter`.
+    """
+    metadata, tensors = _read(path, model, "gated")
+    if "early_layer" not in metadata:
+        return None
+    try:
+        early = EarlyKV(model, int(metadata["early_layer"]))
+        own = {name: tensors[f"{_EARLY}{name}"].float() for name in ("weight", "bias")}
+        early.load_state_dict(own)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise AdapterError(f"The tensors in {path} are not those of an adapter.") from error
+    return early.requires_grad_(False)
 
 
 def _as_metadata(config: AdapterConfig, prefix: str = "") -> dict[str, str]:
@@ -227,10 +262,10 @@ def _read(path: Path, model: ModelConfig, kind: Kind) -> tuple[dict[str, str], d
     metadata, tensors = _open(path)
     if metadata.get("format") != "seed-lsp-adapter":
         raise AdapterError(f"{path} is not an adapter of seed-lsp.")
-    if metadata.get("format_version") not in (FORMAT_VERSION, PACKED_VERSION, COUPLED_VERSION):
+    if metadata.get("format_version") not in _KNOWN_VERSIONS:
         raise AdapterError(
             f"{path} has adapter format {metadata.get('format_version')}, this version reads "
-            f"{FORMAT_VERSION} to {COUPLED_VERSION}; update seed-lsp or fetch the adapter again."
+            f"{FORMAT_VERSION} to {EARLY_VERSION}; update seed-lsp or fetch the adapter again."
         )
     if metadata.get("kind") != kind:
         raise AdapterError(f"{path} is an update of kind {metadata.get('kind')}, not {kind}.")

@@ -8,6 +8,7 @@ H query heads, G key/value heads, K head dim, F feed-forward width, V vocabulary
 rows of all query heads that share a key/value head.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from model.adapter import Adapter, LayerUpdate, LowRank
 from model.config import ModelConfig
 from model.coupling import Candidates, choose_coupled
+from model.early import EarlyKV
 from model.masks import Attention, Branches, Tile, attention_tiles
 
 CPU_TILE_ROWS = 128
@@ -64,6 +66,7 @@ class Transformer(nn.Module):
         if config.is_tied:
             self.head.weight = self.embedding.weight
         self.adapter: Adapter | None = None
+        self.early: EarlyKV | None = None
         self._rope: tuple[Tensor, Tensor] | None = None
 
     def forward(
@@ -75,6 +78,7 @@ class Transformer(nn.Module):
         attention: Attention = "causal",
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
+        num_early: int = 0,
     ) -> Tensor:
         """Logits (B, R, V) in float32 of the rows named by `rows` (default: all).
 
@@ -93,9 +97,18 @@ class Transformer(nn.Module):
             gate_BT: bool; the low-rank adapter acts on these rows only.
             rows: rows that get logits. `slice(0, 0)` asks for none, which is what prefill needs:
                 the head and the last layer's output are then skipped.
+            num_early: the first rows of the call, not gated and without logits, whose K/V of the
+                upper layers are those of `early`, but for a row at position 0. They are computed to
+                the end here, for nothing.
         """
         x_BRD = self.hidden(
-            ids_BT, cache=cache, start=start, attention=attention, gate_BT=gate_BT, rows=rows
+            ids_BT,
+            cache=cache,
+            start=start,
+            attention=attention,
+            gate_BT=gate_BT,
+            rows=rows,
+            num_early=num_early,
         )
         logits_BRV: Tensor = self.head(x_BRD)
         return logits_BRV.float()
@@ -111,6 +124,7 @@ class Transformer(nn.Module):
         rows: slice | None = None,
         positions_T: Tensor | None = None,
         keeps_kv: bool = True,
+        num_early: int = 0,
     ) -> Tensor:
         """What the head turns into logits: (B, R, D), normed, in the network's dtype.
 
@@ -126,6 +140,7 @@ class Transformer(nn.Module):
             positions_T: where the rows stand, if not at `start` and following.
             keeps_kv: whether the cache gets the rows' K/V. If not, it is only read, and gradients
                 flow through the rows' own K/V.
+            num_early: as in `forward`.
         """
         _, num_rows = ids_BT.shape
         assert cache is not None or start == 0, "without a cache there is nothing before row 0"
@@ -141,8 +156,14 @@ class Transformer(nn.Module):
             last_tiles = self._tiles(attention, range(num_rows)[rows], start, x_BTD)
         updates = self.adapter.layers if self.adapter is not None and gate_BT is not None else None
         gate_BT1 = None if gate_BT is None else gate_BT[..., None].to(x_BTD.dtype)
+        leaving = range(1 if start == 0 else 0, num_early)
+        early: list[EarlyRows | None] = [None] * len(self.blocks)
         for index, block in enumerate(self.blocks):
             is_last = index == len(self.blocks) - 1
+            if num_early and self.early is not None and index == self.early.layer:
+                assert isinstance(block, Block)
+                kv_of_layers = self.early(block.attention_norm(x_BTD[:, :num_early]))
+                early[index:] = [EarlyRows(leaving, *kv) for kv in kv_of_layers]
             x_BTD = block(
                 x_BTD,
                 cos_TK,
@@ -154,6 +175,7 @@ class Transformer(nn.Module):
                 update=None if updates is None else updates[index],
                 gate_BT1=gate_BT1,
                 rows=rows if is_last else None,
+                early=early[index],
             )
         normed_BRD: Tensor = self.norm(x_BTD)
         return normed_BRD
@@ -211,6 +233,22 @@ class Transformer(nn.Module):
         return cos_SK[start:end], sin_SK[start:end]
 
 
+@dataclass(frozen=True)
+class EarlyRows:
+    """What `EarlyKV` makes of the first rows of a call for one layer."""
+
+    leaving: range
+    """The rows it is for."""
+    k_BGTK: Tensor
+    """Not yet rotated."""
+    v_BGTK: Tensor
+
+    def put(self, own_BGTK: Tensor, made_BGTK: Tensor) -> Tensor:
+        """`own_BGTK` with what is made in the place of the rows that leave."""
+        first, end = self.leaving.start, self.leaving.stop
+        return torch.cat([own_BGTK[:, :, :first], made_BGTK[:, :, first:], own_BGTK[:, :, end:]], 2)
+
+
 class Block(nn.Module):
     """Attention and feed-forward, each behind a norm, each added to the residual stream."""
 
@@ -234,11 +272,12 @@ class Block(nn.Module):
         update: LayerUpdate | None,
         gate_BT1: Tensor | None,
         rows: slice | None,
+        early: EarlyRows | None = None,
     ) -> Tensor:
         """The stream (B, R, D) after this layer, computed to the end for `rows` only."""
         normed_BTD = self.attention_norm(x_BTD)
         attended_BRD = self.attention(
-            normed_BTD, cos_TK, sin_TK, tiles, kv, start, keeps_kv, update, gate_BT1, rows
+            normed_BTD, cos_TK, sin_TK, tiles, kv, start, keeps_kv, update, gate_BT1, rows, early
         )
         if rows is not None:
             x_BTD = x_BTD[:, rows]
@@ -273,14 +312,17 @@ class SelfAttention(nn.Module):
         update: LayerUpdate | None,
         gate_BT1: Tensor | None,
         rows: slice | None,
+        early: EarlyRows | None,
     ) -> Tensor:
         """Attention output (B, R, D) of the rows in `tiles`; their K/V go to the cache if kept."""
         num_rows = x_BTD.shape[1]
         qkv = adapted(self.qkv, x_BTD, None if update is None else update.qkv, gate_BT1)
         q, k, v = torch.split(qkv, self.widths, dim=-1)
         q_BHTK = self._heads(q, self.num_heads)
-        k_BGTK = rotate(self._heads(k, self.num_kv_heads), cos_TK, sin_TK)
-        v_BGTK = self._heads(v, self.num_kv_heads)
+        k_BGTK, v_BGTK = self._heads(k, self.num_kv_heads), self._heads(v, self.num_kv_heads)
+        if early is not None:
+            k_BGTK, v_BGTK = early.put(k_BGTK, early.k_BGTK), early.put(v_BGTK, early.v_BGTK)
+        k_BGTK = rotate(k_BGTK, cos_TK, sin_TK)
         if kv is not None and not keeps_kv:
             k_BGTK = torch.cat([kv[0][:, :, :start], k_BGTK], dim=2)
             v_BGTK = torch.cat([kv[1][:, :, :start], v_BGTK], dim=2)

@@ -20,8 +20,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.adapter import Adapter, LowRank, load_adapter, load_update, merge_update
+from model.adapter import (
+    Adapter,
+    LowRank,
+    load_adapter,
+    load_early,
+    load_update,
+    merge_update,
+)
 from model.config import ModelConfig
+from model.early import EarlyKV
 from model.folder_source import FolderSource
 from model.gguf_source import GGUFSource
 from model.layout import Place, places
@@ -94,6 +102,9 @@ def load_model(
         merge_update(update.to(device), model.blocks)
     if adapter is not None:
         model.adapter = load_adapter(adapter, source.config).to(device, dtype)
+        early = load_early(adapter, source.config)
+        if merge is None and early is not None:  # it was fitted to the adapter's own update
+            model.early = early.to(device)
     return model.requires_grad_(False).eval()
 
 
@@ -124,6 +135,10 @@ class StoredWeights:
     def read_adapter(self) -> Adapter | None:
         """The gated adapter, in float32."""
         return None if self._adapter is None else load_adapter(self._adapter, self.config)
+
+    def read_early(self) -> EarlyKV | None:
+        """The map for rows that leave early, in float32."""
+        return None if self._adapter is None else load_early(self._adapter, self.config)
 
 
 def _low_ranks(update: Adapter) -> dict[str, LowRank]:

@@ -39,6 +39,10 @@ from sampler.runner import Runner
 from sampler.second_attempt import judge_again, try_another
 from sampler.task import Task
 
+FEWEST_EARLY = 12
+"""Tokens of a context that are read together from which on they leave the network early
+(`model.early`). Fewer, such as those just typed, take no longer if they go all the way."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -195,11 +199,13 @@ class Writer:
                     [], num_positions=num_left, num_before=len(tokens) - 1
                 )
                 sizes = (0,) * (len(tokens) - 1) + branch
+            num_early = len(tokens) - (num_judged if is_last else 0)
             judgment = self.runner.advance(
                 sequence,
                 tokens,
                 sizes,
                 num_judged=num_judged if is_last else 0,
+                num_early=num_early if num_early >= FEWEST_EARLY else 0,
                 needs_logits=is_last and num_judged > 1,
             )
             sequence.extend(tokens, judgment.predicted(slice(0, num_judged if is_last else 0)))

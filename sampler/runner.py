@@ -51,6 +51,7 @@ class Runner:
         sizes: tuple[int, ...] = (),
         *,
         num_judged: int | None = None,
+        num_early: int = 0,
         needs_logits: bool = False,
     ) -> Judgment:
         """One forward over `chain` behind the sequence, and branches of MASK rows behind it.
@@ -64,6 +65,8 @@ class Runner:
             sizes: MASK rows behind each of them, see `Branches`; none if empty.
             num_judged: how many of the last chain rows are judged, besides all MASK rows; all if
                 None. With branches behind any but the last chain row, that is what it must be.
+            num_early: how many of the first chain rows, none of which are judged, leave early, see
+                `model.early`; none do where the network has no such map.
             needs_logits: whether the judgment has logits.
         """
         num_masks = sum(sizes)
@@ -72,11 +75,17 @@ class Runner:
         first = 0 if num_judged is None else len(chain) - num_judged
         rows = slice(first, len(ids))
         if not num_masks:
-            return self._forward(ids_BT, sequence, "causal", None, rows, needs_logits=needs_logits)
+            return self._forward(
+                *(ids_BT, sequence, "causal", None, rows),
+                num_early=num_early,
+                needs_logits=needs_logits,
+            )
         assert len(sizes) == len(chain)
         gate_BT = ids_BT == self.model.config.mask_id
         return self._forward(
-            ids_BT, sequence, Branches(sizes), gate_BT, rows, needs_logits=needs_logits
+            *(ids_BT, sequence, Branches(sizes), gate_BT, rows),
+            num_early=num_early,
+            needs_logits=needs_logits,
         )
 
     @torch.inference_mode()
@@ -102,6 +111,7 @@ class Runner:
         gate_BT: Tensor | None,
         rows: slice,
         *,
+        num_early: int = 0,
         needs_logits: bool,
     ) -> Judgment:
         """One forward behind the tokens of `sequence`; judges `rows`."""
@@ -117,11 +127,18 @@ class Runner:
                 attention=attention,
                 gate_BT=gate_BT,
                 rows=rows,
+                num_early=num_early,
                 needs_logits=needs_logits,
             )
         assert isinstance(kv, KVCache)
         hidden_BRD = self.model.hidden(
-            ids_BT, cache=kv, start=start, attention=attention, gate_BT=gate_BT, rows=rows
+            ids_BT,
+            cache=kv,
+            start=start,
+            attention=attention,
+            gate_BT=gate_BT,
+            rows=rows,
+            num_early=num_early,
         )
         logits_BRV = self.model.head(hidden_BRD).float()
         judgment = judge(logits_BRV[0], next_ids(ids_BT, self.model.config.mask_id)[rows])

@@ -12,6 +12,7 @@ from model.adapter import (
     AdapterError,
     kind_of,
     load_adapter,
+    load_early,
     load_update,
     save_adapter,
 )
@@ -69,7 +70,15 @@ def export_adapter(
     update = _mean([_load_update(path, config) for path in base_updates])
     if update is not None:
         update.config = replace(update.config, alpha=update.config.alpha * update_share)
-    save_adapter(load_adapter(adapter, config), config, out, update=update, is_int8=True)
+    found = [
+        load_early(path, config) for path in (adapter, *base_updates) if kind_of(path) == "gated"
+    ]
+    early = next((one for one in found if one is not None), None)
+    if len(base_updates) > 1 or update_share != 1:
+        early = None  # it was fitted to another update
+    save_adapter(
+        load_adapter(adapter, config), config, out, update=update, early=early, is_int8=True
+    )
 
 
 def _load_update(path: Path, config: ModelConfig) -> Adapter:

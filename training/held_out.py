@@ -20,6 +20,8 @@ from model.noise import seeded_generator
 from training.batch import draw_starts
 from training.recipes import Recipe
 from training.stages import TrainingRecord
+from training.stages.common import cut_record
+from training.stages.early import read_behind, read_in_full
 from training.stages.edit import PairRecord
 from training.stages.fim import is_kept
 
@@ -32,6 +34,8 @@ def held_out_figures(
     """What tells whether a run of this recipe gets better."""
     if recipe.stage in ("fim", "ar"):
         return partial(endings, records=records)
+    if recipe.stage == "early":
+        return partial(agreement, records=[cut_record(record, recipe) for record in records])
     return Acceptance(
         records, max_tokens=recipe.max_tokens, block_size=max(recipe.block_sizes), seed=recipe.seed
     )
@@ -143,6 +147,30 @@ class Acceptance:
 
 
 @torch.no_grad()
+@torch.no_grad()
+def agreement(model: Transformer, records: Sequence[TrainingRecord]) -> Mapping[str, float]:
+    """Figures of a map of rows that leave early, of completions behind a prompt so read.
+
+    `early_kl`: mean KL, in nats, to what is predicted behind the whole prompt; `early_same`: share
+    of tokens whose most likely one is the same.
+    """
+    early = model.early
+    assert early is not None
+    kl = same = 0.0
+    num_rows = 0
+    for record in records:
+        read = read_in_full(model, record.ids_S, early.layer)
+        seam, end = max(record.target_start - 1, 1), len(record.ids_S) - 1
+        p_RV, q_RV = (
+            model.head(states_RD).float().log_softmax(-1)
+            for states_RD in (read.hidden_SD[seam:end], read_behind(model, early, read, seam, end))
+        )
+        kl += float((p_RV.exp() * (p_RV - q_RV)).sum())
+        same += float((p_RV.argmax(-1) == q_RV.argmax(-1)).sum())
+        num_rows += end - seam
+    return {"early_kl": kl / max(num_rows, 1), "early_same": same / max(num_rows, 1)}
+
+
 def endings(model: Transformer, records: Sequence[TrainingRecord]) -> Mapping[str, float]:
     """Figures of an update of the base, which acts on every row.
 

@@ -11,11 +11,12 @@ from typing import Any, Literal
 from model.adapter import Kind
 from model.noise import Schedule
 
-Stage = Literal["fim", "adapt", "edit", "order", "onpolicy", "ar"]
+Stage = Literal["fim", "adapt", "edit", "order", "onpolicy", "early", "ar"]
 Operation = Literal["delete", "insert", "substitute"]
 Source = Literal["own_argmax", "neighbor", "uniform"]
 
 _DENOISING: tuple[Stage, ...] = ("adapt", "edit", "order", "onpolicy")
+_FEWEST_FITTED = 4
 
 
 class RecipeError(ValueError):
@@ -124,6 +125,14 @@ class Recipe:
     that can be read as code (`stages.reward.CodeRecord`)."""
     certainty_weight: float = 0.0
     """Weight of the entropy of first drafts that are the base's own tokens; 0: no such term."""
+    early_layer: int = 0
+    """Layer where rows that are only read leave (`model.early`, stage `early`)."""
+    num_fitted: int = 0
+    """Records that the map of such rows is fitted to in closed form before it is trained."""
+    seams: int = 0
+    """Places of a record where early rows end and others begin (stage `early`)."""
+    rows_per_seam: int = 100
+    """Rows behind such a place whose predictions are compared."""
     anchor_weight: float = 0.0
     """Weight of the loss of stage `adapt` on the blocks that trajectories begin with: it keeps
     predictions true while they get sure."""
@@ -143,6 +152,8 @@ class Recipe:
             raise RecipeError(f"Recipe {self.name}: a trajectory is compared with others.")
         if not 1 <= self.num_kept <= self.pool_size:
             raise RecipeError(f"Recipe {self.name}: not so many trajectories can be kept.")
+        if self.stage == "early" and (self.num_fitted < _FEWEST_FITTED or self.seams < 1):
+            raise RecipeError(f"Recipe {self.name}: a map needs records that it is fitted to.")
         if min((*self.block_sizes, 3)) < 3:
             raise RecipeError(f"Recipe {self.name}: a block has at least 3 slots.")
         if self.num_steps < 1 or self.records_per_step < 1:
@@ -300,6 +311,27 @@ def onpolicy() -> Recipe:
     )
 
 
+def early() -> Recipe:
+    """Rows that are only read leave early: a linear map makes their keys and values.
+
+    Begins with an adapter whose update of the base it is fitted to; changes neither.
+    """
+    return Recipe(
+        name="early",
+        stage="early",
+        kind="gated",
+        num_steps=100,
+        records_per_step=4,
+        max_tokens=512,
+        peak_lr=1e-3,
+        warmup_steps=10,
+        early_layer=20,
+        num_fitted=120,
+        seams=3,
+        vocabulary_size=16_384,
+    )
+
+
 def ar() -> Recipe:
     """The AR twin: all weights, next-token prediction of the same data, for a fair comparison."""
     return Recipe(
@@ -335,7 +367,7 @@ def debug() -> Recipe:
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
     function.__name__: function
-    for function in (fim, instruct, adapt, short, edit, order, onpolicy, ar, debug)
+    for function in (fim, instruct, adapt, short, edit, order, onpolicy, early, ar, debug)
 }
 
 

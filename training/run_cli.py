@@ -120,6 +120,7 @@ def train_command(
         runs: Shards | None = None
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
             runs = runs_of_lines(chosen, shards)
+        if chosen.stage in ("fim", "early"):  # nor does one without a prompt about reading it
             shards, held_out = shards.holes(chosen.max_tokens), held_out.holes(chosen.max_tokens)
         if not len(shards):
             raise ShardError(f"{data} has no record that recipe {recipe} could train on.")

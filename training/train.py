@@ -20,6 +20,7 @@ from model.network import Transformer
 from model.noise import seeded_generator
 from training.checkpoint import last_checkpoint, read_values
 from training.distributed import ALONE, World
+from training.early import EarlyTrained
 from training.full import FullTrained
 from training.low_rank import LowRankTrained
 from training.optim import DivergedError, Schedule, SpikeGuard, clip_gradients
@@ -137,6 +138,10 @@ def train(
     trained: Trained
     if recipe.is_full:
         trained = FullTrained(model, recipe, world, run.dtype, run.base)
+    elif recipe.stage == "early":
+        end = recipe.num_steps * recipe.records_per_step  # training does not come to what is there
+        fitted = (source.draw(end + i).ids_S for i in range(recipe.num_fitted))
+        trained = EarlyTrained(model, recipe, world, run.start, fitted)
     else:
         trained = LowRankTrained(model, recipe, world, run.start)
     optimizer = torch.optim.AdamW(

@@ -197,6 +197,7 @@ class GraphRunner(Runner):
         gate_BT: Tensor | None,
         rows: slice,
         *,
+        num_early: int = 0,
         needs_logits: bool,
     ) -> Judgment:
         num_rows = ids_BT.shape[1]

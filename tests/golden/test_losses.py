@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.adapter import Adapter, AdapterConfig, save_adapter
 from model.config import NAMED
 from model.network import Transformer
 from training.distributed import join
@@ -51,6 +52,9 @@ RECIPES = {
         certainty_weight=0.1,
         anchor_weight=0.5,
     ),
+    "early": replace(
+        debug(), num_steps=20, stage="early", early_layer=2, num_fitted=8, seams=2, peak_lr=1e-2
+    ),
     "ar": replace(
         debug(), num_steps=20, stage="ar", is_full=True, blocks_per_record=0, block_sizes=()
     ),
@@ -72,12 +76,22 @@ class Records:
 def losses(stage, folder):
     torch.manual_seed(17)
     figures = []
+    config, start = NAMED["debug"], None
+    if stage == "early":  # leaves room between the first and the last layer, and begins with a file
+        config, start = replace(config, num_layers=5), folder / "start.safetensors"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_adapter(Adapter(config, AdapterConfig(4, 8.0)), config, start)
+    model = Transformer(config).eval()
+    if stage == "early":  # layers that change much and sharp logits, or the loss is nearly nothing
+        with torch.no_grad():
+            for parameter in (*model.blocks.parameters(), model.head.weight):
+                parameter.mul_(4.0)
     with join(torch.device("cpu"), has_group=RECIPES[stage].is_full) as world:
         train(
-            Transformer(NAMED["debug"]).eval(),
+            model,
             RECIPES[stage],
             Records(),
-            Run(folder),
+            Run(folder, start=start),
             lambda _, told: figures.append(told["loss"]),
             world,
         )

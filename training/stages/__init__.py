@@ -10,6 +10,7 @@ from training.recipes import Stage
 from training.stages.adapt import adapt
 from training.stages.ar import ar
 from training.stages.common import StageLoss, TrainingRecord
+from training.stages.early import early
 from training.stages.edit import edit
 from training.stages.fim import fim
 from training.stages.onpolicy import onpolicy
@@ -23,5 +24,6 @@ STAGES: Mapping[Stage, Callable[..., StageLoss]] = {
     "edit": edit,
     "order": order,
     "onpolicy": onpolicy,
+    "early": early,
     "ar": ar,
 }

@@ -52,39 +52,77 @@ inline float rotate(
   return round_to(rotated, head_dim, attention_limit(head_dim), to, 1);
 }
 
+ALWAYS_INLINE int64_t position_of(const Call& call, int row) {
+  return call.places != nullptr ? call.places[row].position : call.start + row;
+}
+
+/// A row's key of one head, not yet rotated, into the cache. `kv_head` counts over all layers.
+inline void place_key(
+    const Network& network, const Call& call, int64_t kv_head, int row, const float* from) {
+  const int head_dim = network.shape.head_dim, half = head_dim / 2;
+  const Cache& cache = call.cache;
+  const int64_t slot = call.start + row, position = position_of(call, row);
+  int16_t key[512];
+  cache.key_scales[kv_head * cache.num_slots + slot] = rotate(
+      from, network.cosines + position * half, network.sines + position * half, head_dim, key);
+  int16_t* to =
+      cache.keys + (kv_head * cache.num_slots + slot / TILE * TILE) * head_dim + slot % TILE * 2;
+  for (int i = 0; i < half; ++i) memcpy(to + (int64_t)i * TILE * 2, key + 2 * i, 4);
+}
+
+/// Likewise its value.
+inline void place_value(
+    const Network& network, const Call& call, int64_t kv_head, int row, const float* from) {
+  const int head_dim = network.shape.head_dim;
+  const Cache& cache = call.cache;
+  const int64_t slot = call.start + row;
+  int16_t* to = cache.values + (kv_head * cache.num_slots + slot / 2 * 2) * head_dim + slot % 2;
+  cache.value_scales[kv_head * cache.num_slots + slot] =
+      round_to(from, head_dim, VALUE_LIMIT, to, 2);
+}
+
 /// Phase: queries, and the rows' keys and values into the cache. One unit is one head of all rows.
-inline void place_heads(const Network& network, const Call& call, int layer, Member& member) {
+inline void place_heads(
+    const Network& network, const Call& call, int layer, const Live& live, Member& member) {
   const Shape& shape = network.shape;
   const int head_dim = shape.head_dim, num_kv_heads = shape.num_kv_heads;
   const int heads_per_kv = shape.num_heads / num_kv_heads, half = head_dim / 2;
   const int width = (shape.num_heads + 2 * num_kv_heads) * head_dim;
-  const Cache& cache = call.cache;
+  const int64_t first_head = (int64_t)layer * num_kv_heads;
   share(member, shape.num_heads + 2 * num_kv_heads, 1, [&](int head) {
-    for (int row = 0; row < call.num_rows; ++row) {
-      const int64_t slot = call.start + row;
+    for (int row = 0; row < live.count; ++row) {
       const float* from = network.qkv + (int64_t)row * width + head * head_dim;
-      const int64_t position = call.places != nullptr ? call.places[row].position : slot;
-      const float* cosines = network.cosines + position * half;
-      const float* sines = network.sines + position * half;
       if (head < shape.num_heads) {
+        const int64_t position = position_of(call, live.origin(row));
         const int64_t index = (int64_t)(head / heads_per_kv) * call.num_rows * heads_per_kv +
                               (int64_t)row * heads_per_kv + head % heads_per_kv;
-        network.query_scales[index] =
-            rotate(from, cosines, sines, head_dim, network.queries + index * head_dim);
+        network.query_scales[index] = rotate(
+            from, network.cosines + position * half, network.sines + position * half, head_dim,
+            network.queries + index * head_dim);
       } else if (head < shape.num_heads + num_kv_heads) {
-        const int64_t kv_head = (int64_t)layer * num_kv_heads + head - shape.num_heads;
-        int16_t key[512];
-        cache.key_scales[kv_head * cache.num_slots + slot] =
-            rotate(from, cosines, sines, head_dim, key);
-        int16_t* to = cache.keys + (kv_head * cache.num_slots + slot / TILE * TILE) * head_dim +
-                      slot % TILE * 2;
-        for (int i = 0; i < half; ++i) memcpy(to + (int64_t)i * TILE * 2, key + 2 * i, 4);
+        place_key(network, call, first_head + head - shape.num_heads, live.origin(row), from);
       } else {
-        const int64_t kv_head =
-            (int64_t)layer * num_kv_heads + head - shape.num_heads - num_kv_heads;
-        int16_t* to = cache.values + (kv_head * cache.num_slots + slot / 2 * 2) * head_dim + slot % 2;
-        cache.value_scales[kv_head * cache.num_slots + slot] =
-            round_to(from, head_dim, VALUE_LIMIT, to, 2);
+        const int64_t kv_head = first_head + head - shape.num_heads - num_kv_heads;
+        place_value(network, call, kv_head, live.origin(row), from);
+      }
+    }
+  });
+}
+
+/// Phase: keys and values of the rows that leave early, of all layers from there on.
+inline void place_early(const Network& network, const Call& call, Member& member) {
+  const Shape& shape = network.shape;
+  const int num_kv_heads = shape.num_kv_heads, num_heads = 2 * num_kv_heads;
+  const int64_t width = network.early.weight.num_outputs;
+  share(member, (shape.num_layers - network.early_layer) * num_heads, 1, [&](int unit) {
+    const int layer = network.early_layer + unit / num_heads, head = unit % num_heads;
+    const int64_t first_head = (int64_t)layer * num_kv_heads;
+    for (int row = 0; row < call.num_early; ++row) {
+      const float* from = network.early_kv + row * width + unit * shape.head_dim;
+      if (head < num_kv_heads) {
+        place_key(network, call, first_head + head, row, from);
+      } else {
+        place_value(network, call, first_head + head - num_kv_heads, row, from);
       }
     }
   });
@@ -205,9 +243,11 @@ inline void blend_rows(
   }
 }
 
-/// Phase: attention of `rows`, written one after the other. A unit is up to 16 queries of a KV head.
+/// Phase: attention of `rows` of those that are left, written one after the other. A unit is up to
+/// 16 queries of a KV head.
 inline void attend(
-    const Network& network, const Call& call, int layer, Rows rows, Member& member) {
+    const Network& network, const Call& call, int layer, const Live& live, Rows rows,
+    Member& member) {
   const Shape& shape = network.shape;
   const int head_dim = shape.head_dim, num_kv_heads = shape.num_kv_heads;
   const int heads_per_kv = shape.num_heads / num_kv_heads;
@@ -220,7 +260,7 @@ inline void attend(
   float* scores = network.scores + (int64_t)member.thread() * MAX_QUERIES * stride;
   const float root = __builtin_sqrtf((float)head_dim);
   const auto seen = [&](int query) -> Seen {
-    const int row = rows.first + query / heads_per_kv;
+    const int row = live.origin(rows.first + query / heads_per_kv);
     if (call.places == nullptr) return {call.start + row + 1, 0, 0};
     const Place& place = call.places[row];
     const int offset = place.end > place.begin ? call.start : 0;

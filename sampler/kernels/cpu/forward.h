@@ -50,10 +50,36 @@ void probe(const Matrix& matrix, const float* rows, int num_rows, float* outputs
   }
 }
 
+/// The call's early rows leave: their keys and values of all further layers are made at once. The
+/// first position of a text stays, because all others look at it more than at anything else
+/// (attention sink, 2309.17453), and takes the place of the last row that leaves.
+Live let_leave(const Network& network, const Call& call, Member& member) {
+  const int64_t num_outputs = network.early.weight.num_outputs;
+  const int width = network.shape.width, last = call.num_early - 1;
+  prepare(network, network.early, network.stream, call.num_early,
+          network.layers[network.early_layer].attention_norm, nullptr, member);
+  each_panel(network, network.early, call.num_early, nullptr, member,
+      [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {
+    for (int at = panel * PANEL, tile = 0; tile < 2; ++tile, at += TILE) {
+      for (int r = 0; r < count; ++r) {
+        store(network.early_kv + (row + r) * num_outputs + at,
+              y[tile][r] + load(network.early_bias + at));
+      }
+    }
+  });
+  place_early(network, call, member);
+  if (call.start > 0) return {call.num_early, call.num_rows - call.num_early, false};
+  share(member, 1, 1, [&](int) {
+    memmove(network.stream + (int64_t)last * width, network.stream, sizeof(float) * (size_t)width);
+  });
+  return {last, call.num_rows - last, true};
+}
+
 void run_forward(const Network& network, const Call& call, Member& member) {
   const Shape& shape = network.shape;
   const int width = shape.width, q_width = shape.num_heads * shape.head_dim;
   const int qkv_width = q_width + 2 * shape.num_kv_heads * shape.head_dim;
+  Live live = {0, call.num_rows, false};
   Rows rows = {0, call.num_rows};
   const uint8_t* gate = network.has_update ? call.gate : nullptr;
   float* stream = network.stream;
@@ -62,6 +88,13 @@ void run_forward(const Network& network, const Call& call, Member& member) {
   embed(network, call, member);
   for (int index = 0; index < shape.num_layers; ++index) {
     const Layer& layer = network.layers[index];
+    if (index == network.early_layer && call.num_early > 0) {
+      live = let_leave(network, call, member);
+      if (live.count == 0) return;
+      rows.count = live.count;
+      stream += (int64_t)live.first * width;
+      if (gate != nullptr) gate += live.first;
+    }
     prepare(network, layer.qkv, stream, rows.count, layer.attention_norm, gate, member);
     expect(layer.out.weight);
     each_panel(network, layer.qkv, rows.count, gate, member,
@@ -73,14 +106,14 @@ void run_forward(const Network& network, const Call& call, Member& member) {
         }
       }
     });
-    place_heads(network, call, index, member);
+    place_heads(network, call, index, live, member);
     if (index == shape.num_layers - 1) {  // only rows with logits go on
-      rows = {call.first_row, call.end_row - call.first_row};
+      rows = {call.first_row - live.first, call.end_row - call.first_row};
       if (rows.count == 0) return;
       stream += (int64_t)rows.first * width;
       if (gate != nullptr) gate += rows.first;
     }
-    attend(network, call, index, rows, member);
+    attend(network, call, index, live, rows, member);
     const auto add = [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {
       for (int at = panel * PANEL, tile = 0; tile < 2 && at < width; ++tile, at += TILE) {
         for (int r = 0; r < count; ++r) {

@@ -56,6 +56,7 @@ struct OwnNetwork : Network {
   Matrix& matrix(int layer, int kind) {
     if (kind == EMBEDDING) return embedding;
     if (kind == HEAD) return head;
+    if (kind == EARLY) return early.weight;
     Layer& of = own_layers[static_cast<size_t>(layer)];
     Linear* linears[] = {&of.qkv, &of.out, &of.gate_up, &of.down};
     if (kind < FIRST_UPDATE) return linears[kind - QKV]->weight;
@@ -104,6 +105,7 @@ void grow(OwnNetwork& network, int num_rows, int num_slots, int num_scored) {
   reallocate(network.qkv, rows * (q_width + 2 * kv_width));
   reallocate(network.attended, rows * q_width);
   reallocate(network.activated, rows * shape.ffn_width);
+  reallocate(network.early_kv, rows * network.early.weight.num_outputs);
   reallocate(network.queries, rows * q_width);
   reallocate(network.query_scales, rows * shape.num_heads);
   reallocate(network.statistics, rows * num_chunks * 3);
@@ -152,6 +154,7 @@ Network* seed_open(const Shape* shape, int num_threads, const char* path) {
     network->path = candidate;
     network->own_layers.resize(static_cast<size_t>(shape->num_layers));
     network->layers = network->own_layers.data();
+    network->early_layer = -1;
     network->team = new Team(num_threads);
     return network;
   }
@@ -167,11 +170,12 @@ void seed_close(Network* network) {
   }
   std::free(of.embedding.data);
   std::free(of.embedding.rest);
+  std::free(of.early.weight.data);
   for (int layer = 0; layer < of.shape.num_layers; ++layer) {
     for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) std::free(of.matrix(layer, kind).data);
   }
   for (const auto& entry : of.vectors) std::free(entry.second);
-  for (float* buffer : {of.stream, of.qkv, of.attended, of.activated, of.query_scales, of.scores,
+  for (float* buffer : {of.stream, of.qkv, of.attended, of.activated, of.early_kv, of.query_scales, of.scores,
                         of.row_buffer, of.statistics, of.highest, of.input.scales, of.low_rank.scales,
                         of.coupling.state, of.coupling.token, of.coupling.back}) {
     std::free(buffer);
@@ -209,6 +213,10 @@ void seed_add_matrix(Network* network, int layer, int kind, int num_outputs, int
   };
   matrix.data = make_room(matrix.panel_bytes());
   if (matrix.rest_panel_bytes() > 0) matrix.rest = make_room(matrix.rest_panel_bytes());
+  if (kind == EARLY) {
+    of.early_layer = layer;
+    of.num_rows = 0;  // buffers are made anew
+  }
   if (kind >= FIRST_UPDATE && (kind - FIRST_UPDATE) % 2 == 1 && num_inputs > of.rank) {
     of.rank = num_inputs;
     of.num_rows = 0;  // buffers are made anew
@@ -244,6 +252,7 @@ void seed_set_vector(Network* network, int layer, int kind, const float* values,
   if (kind == MASK_EMBEDDING) of.mask_embedding = copy;
   if (kind == COSINES) of.cosines = copy;
   if (kind == SINES) of.sines = copy;
+  if (kind == EARLY_BIAS) of.early_bias = copy;
 }
 
 void seed_enable_update(Network* network, int is_enabled) {
@@ -279,6 +288,7 @@ void seed_trim() {
 int64_t seed_weight_bytes(const Network* network) {
   OwnNetwork& of = own(const_cast<Network*>(network));
   int64_t total = of.embedding.num_bytes() + (of.is_tied ? 0 : of.head.num_bytes());
+  total += of.early.weight.num_bytes();
   for (int layer = 0; layer < of.shape.num_layers; ++layer) {
     for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) total += of.matrix(layer, kind).num_bytes();
   }

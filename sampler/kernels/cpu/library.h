@@ -7,12 +7,21 @@
 #include "network.h"
 
 /// Raised with every change of what stands here.
-#define SEED_ABI 8
+#define SEED_ABI 9
 
-/// Matrices by number; `layer` is ignored for the first two. The last eight are the low-rank
-/// updates' a and b, in the order of the four before.
-enum MatrixKind { EMBEDDING, HEAD, QKV, OUT, GATE_UP, DOWN, FIRST_UPDATE };
-enum VectorKind { QKV_BIAS, ATTENTION_NORM, FFN_NORM, FINAL_NORM, MASK_EMBEDDING, COSINES, SINES };
+/// Matrices by number; `layer` is ignored for the first two and says where rows leave for the third.
+/// The last eight are the low-rank updates' a and b, in the order of the four before.
+enum MatrixKind { EMBEDDING, HEAD, EARLY, QKV, OUT, GATE_UP, DOWN, FIRST_UPDATE };
+enum VectorKind {
+  QKV_BIAS,
+  ATTENTION_NORM,
+  FFN_NORM,
+  FINAL_NORM,
+  MASK_EMBEDDING,
+  COSINES,
+  SINES,
+  EARLY_BIAS
+};
 
 #pragma GCC visibility push(default)
 extern "C" {
@@ -67,7 +76,11 @@ int64_t seed_weight_bytes(const Network* network);
 /// the id in the next row, each where its pointer is not null (the last three come together). Gated
 /// rows among them get candidates, if any are asked for: at most MAX_CANDIDATES and no more than there
 /// are ids, with the last three only. Gated rows at the end may be told to choose among the first ids
-/// only, in steps of a chunk of the head, at least one; not together with logits. Blocks until done.
+/// only, in steps of a chunk of the head, at least one; not together with logits.
+///
+/// The first `num_early` rows, which are not gated and get no logits, leave at the layer that there
+/// are early weights for; of a text's first position only what is written of it at first is.
+/// Blocks until done.
 void seed_forward(Network* network, const Call* call);
 }
 #pragma GCC visibility pop

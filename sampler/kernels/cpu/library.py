@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-ABI = 8
+ABI = 9
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -60,6 +60,7 @@ class Call(ctypes.Structure):
         ("start", c_int32),
         ("first_row", c_int32),
         ("end_row", c_int32),
+        ("num_early", c_int32),
         ("cache", Cache),
         ("logits", c_void_p),
         ("best", c_void_p),
@@ -92,6 +93,7 @@ LINEARS = ("qkv", "out", "gate_up", "down")
 MATRICES = (
     "embedding",
     "head",
+    "early",
     *LINEARS,
     *(f"{linear}.{part}" for linear in LINEARS for part in "ab"),
 )
@@ -104,6 +106,7 @@ VECTORS = (
     "mask_embedding",
     "cosines",
     "sines",
+    "early_bias",
 )
 """In the order of `VectorKind`."""
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from model.adapter import Adapter, LowRank
 from model.config import ModelConfig
 from model.coupling import NUM_CANDIDATES, Candidates, Coupling
+from model.early import EarlyKV
 from model.layout import places
 from model.masks import Branches
 from model.network import Transformer, rotary_table
@@ -126,9 +127,11 @@ class NativeModel:
         self._adapter: Adapter | None = None
         self._take(weights)
         with one_torch_thread():  # only now, when the update of the base is freed
-            self.adapter = (
-                weights.read_adapter() if isinstance(weights, StoredWeights) else weights.adapter
-            )
+            if isinstance(weights, StoredWeights):
+                self.adapter, early = weights.read_adapter(), weights.read_early()
+            else:
+                self.adapter, early = weights.adapter, weights.early
+            self._set_early(early)
         self._library.seed_trim()
 
     @property
@@ -189,11 +192,14 @@ class NativeModel:
         attention: Visible = "causal",
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
+        num_early: int = 0,
     ) -> Tensor:
         """Logits (1, R, V) in float32; see `Transformer.forward`. B is 1."""
         num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
         logits_BRV = torch.empty(1, num_rows, self.config.vocab_size)
-        self._run(ids_BT, cache, start, attention, gate_BT, rows, logits_BRV=logits_BRV)
+        self._run(
+            *(ids_BT, cache, start, attention, gate_BT, rows, num_early), logits_BRV=logits_BRV
+        )
         return logits_BRV
 
     def judge(
@@ -205,6 +211,7 @@ class NativeModel:
         attention: Visible = "causal",
         gate_BT: Tensor | None = None,
         rows: slice | None = None,
+        num_early: int = 0,
         needs_logits: bool = False,
     ) -> Judgment:
         """What the logits say that a call would give, see `Judgment`; with them if asked."""
@@ -222,7 +229,7 @@ class NativeModel:
             )
             parts = (ids_RK, log_p_RK, hidden_RD)
         self._run(
-            *(ids_BT, cache, start, attention, gate_BT, rows),
+            *(ids_BT, cache, start, attention, gate_BT, rows, num_early),
             logits_BRV=logits_BRV,
             judged=(ids_R, confidence_R, shares_R),
             candidates=parts,
@@ -256,6 +263,7 @@ class NativeModel:
         attention: Visible,
         gate_BT: Tensor | None,
         rows: slice | None,
+        num_early: int,
         *,
         logits_BRV: Tensor | None = None,
         judged: tuple[Tensor, ...] = (),
@@ -275,6 +283,8 @@ class NativeModel:
         places_T4 = _places(attention, start, num_rows)
         taken = range(num_rows)[rows or slice(None)]
         assert taken.step == 1, "rows with logits are one after the other"
+        num_early = 0 if self.early_layer is None else num_early
+        assert not taken or num_early <= taken.start, "who leaves early has no logits"
         ids_T = ids_BT[0].to(torch.int64).contiguous()
         assert num_rows == 0 or 0 <= int(ids_T.min()) <= int(ids_T.max()) <= self.config.mask_id
         gate_T = None if gate_BT is None else gate_BT[0].to(torch.uint8).contiguous()
@@ -286,6 +296,7 @@ class NativeModel:
             start,
             taken.start if taken else 0,
             taken.stop if taken else 0,
+            num_early,
             Cache(
                 cache.keys.data_ptr(),
                 cache.key_scales.data_ptr(),
@@ -329,7 +340,7 @@ class NativeModel:
             weights.pour(take)
         else:
             for name, parameter in weights.named_parameters():
-                if not name.startswith("adapter."):
+                if not name.startswith(("adapter.", "early.")):
                     take(name, 0, parameter)
         for name, vector in vectors.items():
             layer, kind = _locate(name)
@@ -359,6 +370,14 @@ class NativeModel:
         for name, rows in ((f"{kind}.a", a), (f"{kind}.b", b)):
             self._add_matrix(layer, name, tuple(rows.shape))
             self._set_rows(layer, name, 0, rows)
+
+    def _set_early(self, early: EarlyKV | None) -> None:
+        self.early_layer = None if early is None else early.layer
+        if early is not None:
+            weight = early.weight.detach()
+            self._add_matrix(early.layer, "early", tuple(weight.shape))
+            self._set_rows(early.layer, "early", 0, weight)
+            self._set_vector("early_bias", early.bias)
 
     def _set_coupling(self, coupling: Coupling | None) -> None:
         if coupling is None:

@@ -100,6 +100,11 @@ struct Network {
   Shape shape;
   Matrix embedding, head;
   Layer* layers;
+  /// Keys and values of the layers from `early_layer` on, all from what that layer gets: outputs
+  /// [layer][key heads, value heads]. Without weights there is no such layer.
+  Linear early;
+  const float* early_bias;
+  int early_layer;
   const float *final_norm, *mask_embedding;
   const float *cosines, *sines;  // [position][head_dim / 2]
   bool has_update;
@@ -111,6 +116,7 @@ struct Network {
   float* qkv;         // [T][q, k, v]
   float* attended;    // [T][q width]
   float* activated;   // [T][ffn_width]
+  float* early_kv;    // [T][outputs of `early`]
   int16_t* queries;   // [kv head][T · heads per kv head][head_dim]
   float* query_scales;
   Quantized input, low_rank;
@@ -144,6 +150,7 @@ struct Call {
   const uint8_t* gate;  // one byte a row, or null
   const Place* places;  // [row], or null: a causal call
   int32_t num_rows, start, first_row, end_row;
+  int32_t num_early;    // first rows that leave at `early_layer`
   Cache cache;
   float* logits;        // [row][vocab_size], or null
   int32_t* best;        // [row]: most likely id, or null

@@ -10,6 +10,16 @@ struct Rows {
   int first, count;
 };
 
+/// The rows of a call that are still worked on, one after the other. The call's first row, where it
+/// stays longer than those behind it, has taken the place of the last one that has left.
+struct Live {
+  int first, count;
+  bool has_start;
+
+  /// The row of the call that the `row`th of these is.
+  int origin(int row) const { return has_start && row == 0 ? 0 : first + row; }
+};
+
 /// A phase: call `body(unit)` for all units, shared among the threads; `chunk` neighbours go to one.
 template <class Body>
 ALWAYS_INLINE void share(Member& member, int num_units, int chunk, const Body& body) {
