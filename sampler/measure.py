@@ -108,7 +108,9 @@ def measure(runner: Runner, plan: Plan, clock: Callable[[], float] = time.perf_c
 
     def time_chunk(num_tokens: int) -> float:
         chunk = context[NUM_CACHED : NUM_CACHED + num_tokens]
-        return watch.time_ms(lambda: runner.advance(sequence, chunk, num_judged=0))[1]
+        return watch.time_ms(
+            lambda: runner.advance(sequence, chunk, num_judged=0, num_early=num_tokens)
+        )[1]
 
     costs = yield from _time_sizes(ROWS, SURE_ROWS, time_rows, watch, COSTS_SHARE)
     prefills = yield from _time_sizes(CHUNKS, CHUNKS[0], time_chunk, watch, PREFILL_SHARE)
