@@ -194,10 +194,8 @@ def load_adapter(path: Path, model: ModelConfig, kind: Kind = "gated") -> Adapte
     Raises:
         AdapterError: if the file is missing, foreign, of another version or kind, or does not fit.
     """
-    metadata, tensors = _read(path, model, kind)
-    parts = (_UPDATE, _EARLY)
-    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(parts)}
-    return _assemble(path, model, own, metadata, "")
+    metadata, tensors = _read(path, model, kind, "")
+    return _assemble(path, model, tensors, metadata, "")
 
 
 def load_update(path: Path, model: ModelConfig) -> Adapter | None:
@@ -206,14 +204,9 @@ def load_update(path: Path, model: ModelConfig) -> Adapter | None:
     Raises:
         AdapterError: as `load_adapter`.
     """
-    metadata, tensors = _read(path, model, "gated")
+    metadata, parts = _read(path, model, "gated", _UPDATE)
     if f"{_UPDATE}rank" not in metadata:
         return None
-    parts = {
-        name.removeprefix(_UPDATE): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(_UPDATE)
-    }
     parts["mask_embedding"] = torch.zeros(model.width)  # the base has no use for MASK
     return _assemble(path, model, parts, metadata, _UPDATE)
 
@@ -224,14 +217,13 @@ def load_early(path: Path, model: ModelConfig) -> EarlyKV | None:
     Raises:
         AdapterError: as `load_adapter`.
     """
-    metadata, tensors = _read(path, model, "gated")
+    metadata, tensors = _read(path, model, "gated", _EARLY)
     if "early_layer" not in metadata:
         return None
     try:
         early = EarlyKV(model, int(metadata["early_layer"]))
-        own = {name: tensors[f"{_EARLY}{name}"].float() for name in ("weight", "bias")}
-        early.load_state_dict(own)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        early.load_state_dict(tensors)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise AdapterError(f"The tensors in {path} are not those of an adapter.") from error
     return early.requires_grad_(False)
 
@@ -245,21 +237,29 @@ def _as_metadata(config: AdapterConfig, prefix: str = "") -> dict[str, str]:
     return told
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of any safetensors file."""
+def _open(path: Path, part: str | None = None) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of any safetensors file; of one part, under their names in it."""
     if not path.is_file():
         raise AdapterError(f"There is no adapter file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = [name for name in file.keys() if part in (None, _part_of(name))]  # noqa: SIM118
+            tensors = {name.removeprefix(part or ""): file.get_tensor(name) for name in names}
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{path} is not a readable safetensors file ({error}).") from error
 
 
-def _read(path: Path, model: ModelConfig, kind: Kind) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file that is for this network and of this kind."""
-    metadata, tensors = _open(path)
+def _part_of(name: str) -> str:
+    """The prefix of a tensor's name that tells its part of the file; the adapter's have none."""
+    return next((part for part in (_UPDATE, _EARLY) if name.startswith(part)), "")
+
+
+def _read(
+    path: Path, model: ModelConfig, kind: Kind, part: str
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and one part's tensors of a file that is for this network and of this kind."""
+    metadata, tensors = _open(path, part)
     if metadata.get("format") != "seed-lsp-adapter":
         raise AdapterError(f"{path} is not an adapter of seed-lsp.")
     if metadata.get("format_version") not in _KNOWN_VERSIONS:

@@ -325,7 +325,7 @@ def early() -> Recipe:
         max_tokens=512,
         peak_lr=1e-3,
         warmup_steps=10,
-        early_layer=20,
+        early_layer=18,
         num_fitted=120,
         seams=3,
         vocabulary_size=16_384,
