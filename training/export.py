@@ -60,6 +60,9 @@ def export_adapter(
             and the trained ones keep more of what the base could (WiSE-FT, Wortsman et al. 2022,
             equation 1).
 
+    The map of rows that leave early goes along, from the first of these files that brings one, but
+    only with the update that it was fitted to: a single one, added whole.
+
     Raises:
         WeightsError: if the model cannot be read.
         AdapterError: if an update cannot be read or does not fit, or for another share.

@@ -79,7 +79,7 @@ int64_t seed_weight_bytes(const Network* network);
 /// only, in steps of a chunk of the head, at least one; not together with logits.
 ///
 /// The first `num_early` rows, which are not gated and get no logits, leave at the layer that there
-/// are early weights for; of a text's first position only what is written of it at first is.
+/// are early weights for; but a text's first position, row 0 of a call with `start` 0, goes on.
 /// Blocks until done.
 void seed_forward(Network* network, const Call* call);
 }
