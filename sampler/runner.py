@@ -74,16 +74,13 @@ class Runner:
         ids_BT = torch.tensor([ids], dtype=torch.long, device=self.device)
         first = 0 if num_judged is None else len(chain) - num_judged
         rows = slice(first, len(ids))
-        if not num_masks:
-            return self._forward(
-                *(ids_BT, sequence, "causal", None, rows),
-                num_early=num_early,
-                needs_logits=needs_logits,
-            )
-        assert len(sizes) == len(chain)
-        gate_BT = ids_BT == self.model.config.mask_id
+        attention: Attention = "causal"
+        gate_BT = None
+        if num_masks:
+            assert len(sizes) == len(chain)
+            attention, gate_BT = Branches(sizes), ids_BT == self.model.config.mask_id
         return self._forward(
-            *(ids_BT, sequence, Branches(sizes), gate_BT, rows),
+            *(ids_BT, sequence, attention, gate_BT, rows),
             num_early=num_early,
             needs_logits=needs_logits,
         )
