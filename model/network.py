@@ -97,9 +97,7 @@ class Transformer(nn.Module):
             gate_BT: bool; the low-rank adapter acts on these rows only.
             rows: rows that get logits. `slice(0, 0)` asks for none, which is what prefill needs:
                 the head and the last layer's output are then skipped.
-            num_early: the first rows of the call, not gated and without logits, whose K/V of the
-                upper layers are those of `early`, but for a row at position 0. They are computed to
-                the end here, for nothing.
+            num_early: the first rows of the call, not gated and without logits, leave early.
         """
         x_BRD = self.hidden(
             ids_BT,
@@ -108,7 +106,7 @@ class Transformer(nn.Module):
             attention=attention,
             gate_BT=gate_BT,
             rows=rows,
-            num_early=num_early,
+            is_early_T=first_rows(ids_BT, num_early),
         )
         logits_BRV: Tensor = self.head(x_BRD)
         return logits_BRV.float()
@@ -124,7 +122,7 @@ class Transformer(nn.Module):
         rows: slice | None = None,
         positions_T: Tensor | None = None,
         keeps_kv: bool = True,
-        num_early: int = 0,
+        is_early_T: Tensor | None = None,
     ) -> Tensor:
         """What the head turns into logits: (B, R, D), normed, in the network's dtype.
 
@@ -140,7 +138,9 @@ class Transformer(nn.Module):
             positions_T: where the rows stand, if not at `start` and following.
             keeps_kv: whether the cache gets the rows' K/V. If not, it is only read, and gradients
                 flow through the rows' own K/V.
-            num_early: as in `forward`.
+            is_early_T: rows, none of them gated, whose K/V of the upper layers are those of `early`
+                where the network has such a map, but for a row at position 0. They are computed to
+                the end here, for nothing, or to teach with.
         """
         _, num_rows = ids_BT.shape
         assert cache is not None or start == 0, "without a cache there is nothing before row 0"
@@ -156,14 +156,17 @@ class Transformer(nn.Module):
             last_tiles = self._tiles(attention, range(num_rows)[rows], start, x_BTD)
         updates = self.adapter.layers if self.adapter is not None and gate_BT is not None else None
         gate_BT1 = None if gate_BT is None else gate_BT[..., None].to(x_BTD.dtype)
-        leaving = range(1 if start == 0 else 0, num_early)
         early: list[EarlyRows | None] = [None] * len(self.blocks)
+        if is_early_T is not None and positions_T is not None:
+            is_early_T = is_early_T & (positions_T > 0)
+        elif is_early_T is not None and start == 0:
+            is_early_T = is_early_T & (torch.arange(num_rows, device=ids_BT.device) > 0)
         for index, block in enumerate(self.blocks):
             is_last = index == len(self.blocks) - 1
-            if num_early and self.early is not None and index == self.early.layer:
+            if is_early_T is not None and self.early is not None and index == self.early.layer:
                 assert isinstance(block, Block)
-                kv_of_layers = self.early(block.attention_norm(x_BTD[:, :num_early]))
-                early[index:] = [EarlyRows(leaving, *kv) for kv in kv_of_layers]
+                kv_of_layers = self.early(block.attention_norm(x_BTD))
+                early[index:] = [EarlyRows(is_early_T[:, None], *kv) for kv in kv_of_layers]
             x_BTD = block(
                 x_BTD,
                 cos_TK,
@@ -235,9 +238,9 @@ class Transformer(nn.Module):
 
 @dataclass(frozen=True)
 class EarlyRows:
-    """What `EarlyKV` makes of the first rows of a call for one layer."""
+    """What `EarlyKV` makes of the rows of a call for one layer."""
 
-    leaving: range
+    is_leaving_T1: Tensor
     """The rows it is for."""
     k_BGTK: Tensor
     """Not yet rotated."""
@@ -245,8 +248,7 @@ class EarlyRows:
 
     def put(self, own_BGTK: Tensor, made_BGTK: Tensor) -> Tensor:
         """`own_BGTK` with what is made in the place of the rows that leave."""
-        first, end = self.leaving.start, self.leaving.stop
-        return torch.cat([own_BGTK[:, :, :first], made_BGTK[:, :, first:], own_BGTK[:, :, end:]], 2)
+        return torch.where(self.is_leaving_T1, made_BGTK, own_BGTK)
 
 
 class Block(nn.Module):
@@ -342,6 +344,13 @@ class SelfAttention(nn.Module):
 
     def _heads(self, x: Tensor, num_heads: int) -> Tensor:
         return x.view(*x.shape[:2], num_heads, self.head_dim).transpose(1, 2)
+
+
+def first_rows(ids_BT: Tensor, num_rows: int) -> Tensor | None:
+    """(T,) bool: the first so many rows of a call; None where there are none."""
+    if not num_rows:
+        return None
+    return torch.arange(ids_BT.shape[1], device=ids_BT.device) < num_rows
 
 
 def _rows(weight_VD: Tensor, ids_N: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.coupling import read_candidates
 from model.masks import Attention, Branches
-from model.network import KVCache, Transformer
+from model.network import KVCache, Transformer, first_rows
 from sampler.canvas import Canvas
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.native import NativeCache, NativeModel
@@ -135,7 +135,7 @@ class Runner:
             attention=attention,
             gate_BT=gate_BT,
             rows=rows,
-            num_early=num_early,
+            is_early_T=first_rows(ids_BT, num_early),
         )
         logits_BRV = self.model.head(hidden_BRD).float()
         judgment = judge(logits_BRV[0], next_ids(ids_BT, self.model.config.mask_id)[rows])

@@ -28,6 +28,8 @@ class Clean:
     """Which record a token belongs to."""
     position_S: Tensor
     """Place within the record."""
+    is_prompt_S: Tensor
+    """Whether the completion begins behind it."""
 
     @property
     def num_records(self) -> int:
@@ -77,12 +79,20 @@ def _each(tensors: Clean | Noisy, change: Callable[[Tensor], Tensor]) -> dict[st
     return {field.name: change(getattr(tensors, field.name)) for field in fields(tensors)}
 
 
-def pack_clean(records: Sequence[Tensor]) -> Clean:
-    """Put records (1-D int64 each) one after another."""
+def pack_clean(records: Sequence[Tensor], target_starts: Sequence[int] = ()) -> Clean:
+    """Put records (1-D int64 each) one after another.
+
+    Args:
+        records: ids of each.
+        target_starts: place of the first token of each completion; if empty, they are all that.
+    """
+    positions = [torch.arange(len(record)) for record in records]
+    starts = target_starts or [0] * len(records)
     return Clean(
         torch.cat(list(records)),
         torch.cat([torch.full_like(record, index) for index, record in enumerate(records)]),
-        torch.cat([torch.arange(len(record)) for record in records]),
+        torch.cat(positions),
+        torch.cat([place_S < start for place_S, start in zip(positions, starts, strict=True)]),
     )
 
 

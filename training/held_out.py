@@ -63,19 +63,22 @@ class Acceptance:
             seed: which places.
         """
         self._block_size = block_size
-        self._places: list[tuple[Tensor, list[int]]] = []
+        self._places: list[tuple[Tensor, Tensor, list[int]]] = []
         for index, record in enumerate(records):
             ids_S = record.ids_S[:max_tokens]
+            target_start = min(record.target_start, len(ids_S) - 1)
             starts_N = draw_starts(
                 ids_S,
-                min(record.target_start, len(ids_S) - 1),
+                target_start,
                 record.special_ids,
                 blocks_per_record,
                 block_size,
                 seeded_generator(seed, index),
             )
             # From the last to the first: what one block leaves in the cache hides no other's past.
-            self._places.append((ids_S, sorted(set(starts_N.tolist()), reverse=True)))
+            is_prompt_S = torch.arange(len(ids_S)) < target_start
+            starts = sorted(set(starts_N.tolist()), reverse=True)
+            self._places.append((ids_S, is_prompt_S, starts))
         self._texts: dict[tuple[int, int], list[int]] = {}
 
     @torch.no_grad()
@@ -87,12 +90,13 @@ class Acceptance:
         device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
         num_blocks, num_accepted, num_alone = 0, 0, 0
         num_right_L = torch.zeros(self._block_size - 1)
-        for index, (ids_S, starts) in enumerate(self._places):
+        for index, (ids_S, is_prompt_S, starts) in enumerate(self._places):
             ids_S = ids_S.to(device)
             cache = KVCache.allocate(
                 model.config, len(ids_S) + self._block_size, dtype=dtype, device=device
             )
-            model.hidden(ids_S[None], cache=cache, rows=slice(0, 0))
+            is_early_S = is_prompt_S.to(device)
+            model.hidden(ids_S[None], cache=cache, rows=slice(0, 0), is_early_T=is_early_S)
             for start in starts:
                 text = self._texts.get((index, start))
                 if text is None:

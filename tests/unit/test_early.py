@@ -18,7 +18,7 @@ from model.adapter import (
 )
 from model.config import NAMED
 from model.early import EarlyKV
-from model.network import KVCache, Transformer
+from model.network import KVCache, Transformer, first_rows
 from model.weights import StoredWeights, load_model, save_model
 from tests.stage_parts import text_record, with_gradient
 from training.early import SteeredEarly
@@ -26,6 +26,7 @@ from training.export import export_adapter
 from training.held_out import held_out_figures
 from training.recipes import Recipe, RecipeError, early
 from training.stages import STAGES
+from training.stages.context import read_context
 from training.stages.early import read_behind, read_in_full
 from training.train import Run, train
 
@@ -118,6 +119,27 @@ def test_a_fit_of_what_is_linear_changes_nothing():
     model(ids()[None], cache=full)
     model(ids()[None], cache=part, num_early=30)
     torch.testing.assert_close(part.keys[LAYER], full.keys[LAYER])
+
+
+@pytest.mark.parametrize("num_records", [1, 2])
+def test_stages_read_prompts_as_the_sampler_does(num_records):
+    model = network()
+    model.early = random_map(model)
+    cuts = [text_record(index, length=30 + 4 * index) for index in range(2)]
+    context = read_context(model, cuts[:num_records])
+    begin = 0
+    for cut in cuts[:num_records]:
+        alone, end = cache(), begin + len(cut.ids_S)
+        hidden_BSD = model.hidden(
+            cut.ids_S[None], cache=alone, is_early_T=first_rows(cut.ids_S[None], cut.target_start)
+        )
+        torch.testing.assert_close(context.hidden_SD[begin:end], hidden_BSD[0])
+        pairs = zip(
+            context.cache.keys + context.cache.values, alone.keys + alone.values, strict=True
+        )
+        for packed, one in pairs:
+            torch.testing.assert_close(packed[:, :, begin:end], one[:, :, : end - begin])
+        begin = end
 
 
 def test_training_reads_behind_a_seam_what_the_network_reads():

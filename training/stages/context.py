@@ -152,13 +152,17 @@ def read_context(
 ) -> Context:
     """Run the base over records, once, without gradient and without adapter.
 
+    Prompts are read as the sampler reads them: where the model has a map for it, their rows leave
+    early, and what is drafted and judged behind them sees the keys and values that this leaves.
+
     Args:
         model: with its adapter.
         cuts: records that fit (`cut_record`).
         extra_ids: ids that may be predicted in spite of a trimmed vocabulary.
     """
     weight = model.embedding.weight
-    clean = pack_clean([cut.ids_S for cut in cuts]).to(weight.device)
+    clean = pack_clean([cut.ids_S for cut in cuts], [cut.target_start for cut in cuts])
+    clean = clean.to(weight.device)
     vocabulary_ids = cuts[0].vocabulary_ids
     if vocabulary_ids is not None:
         ids = sorted({*vocabulary_ids.tolist(), *extra_ids})
@@ -172,6 +176,7 @@ def read_context(
             cache=cache,
             attention=clean_attention(clean),
             positions_T=clean.position_S,
+            is_early_T=clean.is_prompt_S,
         )
         head_VD = model.head.weight.detach()
         head_VD = head_VD if vocabulary_ids is None else head_VD[vocabulary_ids]
