@@ -217,6 +217,8 @@ def choose_layout(
     """
     best_worth = float("-inf")
     best: tuple[int, ...] = (0,)
+    # Of the rows of a branch each is worth less than the one before it; behind the last is none.
+    shares = [chance * VERIFY_SHARE ** (place + 1) for place, chance in enumerate(future)] + [0.0]
     costs_ms = costs_by_rows(costs, num_before, num_before + max_rows)
     reached = [1.0]
     for chance in chances[: max_rows - 1]:
@@ -228,20 +230,18 @@ def choose_layout(
             reached[row] * (1.0 if row == num_chain - 1 else 1.0 - chances[row])
             for row in range(num_chain)
         ]
-        gains = sorted(
-            (
-                (end * chance * VERIFY_SHARE ** (place + 1), -place, row)
-                for row, end in enumerate(ends)
-                for place, chance in enumerate(future)
-            ),
-            reverse=True,
-        )
         worth = sum(reached[:num_chain]) * token_ms
         sizes = [0] * num_chain
+        gains = [end * shares[0] for end in ends]
         top, chosen = worth - costs_ms[num_chain], tuple(sizes)
-        for num_rows, (gain, _, row) in enumerate(gains[: max_rows - num_chain], num_chain + 1):
-            worth += gain * token_ms
+        for num_rows in range(num_chain + 1, max_rows + 1):
+            gain = max(gains)
+            if not gain:
+                break
+            row = gains.index(gain)
             sizes[row] += 1
+            gains[row] = ends[row] * shares[sizes[row]]
+            worth += gain * token_ms
             if worth - costs_ms[num_rows] > top:
                 top, chosen = worth - costs_ms[num_rows], tuple(sizes)
         if top > best_worth:

@@ -6,10 +6,11 @@ try another token, and left out if that does not help. So is an answer that is r
 nothing is shown before it differs.
 """
 
+import heapq
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from model.format.lexer import LINE_BREAK
 from model.format.plan import HolePlan
@@ -195,21 +196,22 @@ class Output:
         return self.shown
 
     def _sound_head(self, text: str) -> str:
-        """The longest sound head of a text that is not, at the end of a token or a line.
-
-        It is what a mode that shows each token by itself has on screen by then.
-        """
+        """The longest sound head of a text that is not, at the end of a token or a line."""
         assert self._soundness is not None
-        heads = {text[: match.start()].rstrip() for match in LINE_BREAK.finditer(text)}
-        for end in self._ends:
-            part = self._generated[len(self.required) : end]
-            heads.add(restyle(settle(part, self._plan, is_final=False).text, self._plan))
-        for head in sorted(heads, key=len, reverse=True):
+        at_lines = [text[: match.start()].rstrip() for match in LINE_BREAK.finditer(text)]
+        heads = heapq.merge(reversed(at_lines), self._heads_at_tokens(), key=len, reverse=True)
+        for head, _ in groupby(heads):
             if len(head) <= len(self.shown):
                 break
             if text.startswith(head) and self._soundness.is_sound(head):
                 return head
         return self.shown
+
+    def _heads_at_tokens(self) -> Iterator[str]:
+        """What a mode that shows each token by itself has on screen, from the last token on."""
+        for end in reversed(self._ends):
+            part = self._generated[len(self.required) : end]
+            yield restyle(settle(part, self._plan, is_final=False).text, self._plan)
 
     def _find_retry(self) -> Retry | None:
         """The first token behind the longest sound head of the text, if that can be replaced."""

@@ -50,7 +50,7 @@ def find_repetition(
         for period in range(1, min(MAX_PERIOD, place) + 1 if row.is_new else 0):
             again = texts[place : place + period]
             first = texts[place - period : place]
-            if not any(map(_says_much, first)) or again[:-1] != first[: len(again) - 1]:
+            if again[:-1] != first[: len(again) - 1]:
                 continue
             last, model = rows[min(index + period, len(rows)) - 1], first[len(again) - 1]
             if last.is_complete or is_final:
@@ -58,7 +58,7 @@ def find_repetition(
             else:
                 is_alike = model.startswith(again[-1])
             is_whole = len(again) == period and (last.is_complete or is_final)
-            if is_alike and (is_whole or not is_final):
+            if is_alike and (is_whole or not is_final) and any(map(_says_much, first)):
                 return Repetition(row.start, is_whole)
     return None
 

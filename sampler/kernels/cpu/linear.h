@@ -7,16 +7,13 @@
 
 namespace {
 
-/// The blocks of eight rows, among `count` rows from `row` on, that hold all gated rows; a prompt's
-/// last chunk ends in a few gated rows, and the rest of it is not to pay for them.
-inline Rows gated_blocks(const uint8_t* gate, int row, int count) {
-  int begin = row, end = row + count;
-  if (gate == nullptr) return {begin, 0};
-  while (begin < end && !gate[begin]) ++begin;
-  while (end > begin && !gate[end - 1]) --end;
-  if (begin == end) return {begin, 0};
-  begin = begin / BLOCK_ROWS * BLOCK_ROWS;
-  return {begin, end - begin};
+/// The next rows, among those from `row` to `end`, that are gated and stand in one block.
+inline Rows gated_run(const uint8_t* gate, int row, int end) {
+  if (gate == nullptr) return {end, 0};
+  while (row < end && !gate[row]) ++row;
+  int behind = row;
+  while (behind < end && gate[behind] && behind / BLOCK_ROWS == row / BLOCK_ROWS) ++behind;
+  return {row, behind - row};
 }
 
 /// Like `multiply`, and the low-rank update on gated rows. The weights of the panel are in `weight`,
@@ -24,15 +21,20 @@ inline Rows gated_blocks(const uint8_t* gate, int row, int count) {
 inline void project(
     const Network& network, const Linear& linear, const Matrix& weight, int panel_of_weight,
     int panel, int row, int count, const uint8_t* gate, Floats (*y)[MAX_ROWS]) {
+  const int end = row + count;
+  Rows run = gated_run(gate, row, end);
+  const Matrix& b = linear.update.b;
+  if (run.count > 0) {  // asked for now, it is there when the weights have been multiplied
+    for (int64_t at = 0; at < b.panel_bytes(); at += 64) __builtin_prefetch(b.panel(panel) + at);
+  }
   multiply(weight, panel_of_weight, network.input, row, count, y);
-  const Rows gated = gated_blocks(gate, row, count);
-  if (gated.count == 0) return;
-  Floats updates[2][MAX_ROWS];
-  multiply(linear.update.b, panel, network.low_rank, gated.first, gated.count, updates);
-  for (int r = 0; r < gated.count; ++r) {
-    if (!gate[gated.first + r]) continue;
-    const int at = gated.first - row + r;
-    for (int tile = 0; tile < 2; ++tile) y[tile][at] = y[tile][at] + updates[tile][r];
+  for (; run.count > 0; run = gated_run(gate, run.first + run.count, end)) {
+    Floats updates[2][MAX_ROWS];
+    multiply(b, panel, network.low_rank, run.first, run.count, updates);
+    for (int r = 0; r < run.count; ++r) {
+      const int at = run.first - row + r;
+      for (int tile = 0; tile < 2; ++tile) y[tile][at] = y[tile][at] + updates[tile][r];
+    }
   }
 }
 
@@ -53,20 +55,22 @@ inline void prepare(
       }
       quantize(source, weight, row, network.input);
     }
-    if (gated_blocks(gate, first, count).count == 0) return;
     const Matrix& a = linear.update.a;
     const int rank = linear.update.b.num_inputs;
-    for (int panel = 0; panel < rank / PANEL; ++panel) {
-      Floats y[2][MAX_ROWS];
-      multiply(a, panel, network.input, first, count, y);
-      for (int r = 0; r < count; ++r) {
-        for (int tile = 0; tile < 2; ++tile) {
-          store(buffer + r * rank + panel * PANEL + tile * TILE, y[tile][r]);
+    Rows run = gated_run(gate, first, first + count);
+    for (; run.count > 0; run = gated_run(gate, run.first + run.count, first + count)) {
+      for (int panel = 0; panel < rank / PANEL; ++panel) {
+        Floats y[2][MAX_ROWS];
+        multiply(a, panel, network.input, run.first, run.count, y);
+        for (int r = 0; r < run.count; ++r) {
+          for (int tile = 0; tile < 2; ++tile) {
+            store(buffer + r * rank + panel * PANEL + tile * TILE, y[tile][r]);
+          }
         }
       }
-    }
-    for (int r = 0; r < count; ++r) {
-      quantize(buffer + r * rank, linear.update.b, first + r, network.low_rank);
+      for (int r = 0; r < run.count; ++r) {
+        quantize(buffer + r * rank, linear.update.b, run.first + r, network.low_rank);
+      }
     }
   });
 }

@@ -91,6 +91,11 @@ struct Quantized {
   int32_t* corrections = nullptr;   // likewise: what the + 128 of the weights has added
 };
 
+/// Where a row's scale, or correction, of a group is.
+inline int64_t place_of_scale(int row, int group, int num_groups) {
+  return ((int64_t)(row / BLOCK_ROWS) * num_groups + group) * BLOCK_ROWS + row % BLOCK_ROWS;
+}
+
 struct Shape {
   int32_t num_layers, width, num_heads, num_kv_heads, head_dim, ffn_width, vocab_size;
   float norm_eps;

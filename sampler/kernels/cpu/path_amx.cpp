@@ -97,8 +97,7 @@ inline void multiply_pass(
     for (int tile = 0; tile < 2; ++tile) {
       const Floats weight_scales = load_short(weights + tile * TILE * 2);
       for (int r = 0; r < count; ++r) {
-        const int64_t block = (row + r) / BLOCK_ROWS, within = r % BLOCK_ROWS;
-        const int64_t place = (block * num_groups + g) * BLOCK_ROWS + within;
+        const int64_t place = place_of_scale(row + r, g, num_groups);
         const Ints dot = load(dots[tile][r]) + splat(input.corrections[place]);
         Floats& sum = sums[tile][r];
         sum = sum + to_floats(dot) * (weight_scales * splat(input.scales[place]));
@@ -110,8 +109,8 @@ inline void multiply_pass(
   _tile_release();
 }
 
-/// The outputs of a panel for `count` rows, at most MAX_ROWS, from `row`, a multiple of 8, on; of four
-/// bits and a rest by these four.
+/// The outputs of a panel for `count` rows, at most MAX_ROWS, from `row` on; of four bits and a rest by
+/// these four.
 inline void multiply(
     const Matrix& matrix, int panel, const Quantized& input, int row, int count,
     Floats (*sums)[MAX_ROWS]) {

@@ -52,7 +52,8 @@ ALWAYS_INLINE void multiply_group(
   }
 }
 
-/// One group of a panel by up to MAX_ROWS rows, whose values, scales and corrections begin there.
+/// One group of a panel by up to MAX_ROWS rows, whose values, scales and corrections begin there: at
+/// the beginning of a block, or wherever they do not reach into the next one.
 template <int BITS>
 inline void multiply_rows(
     const Matrix& matrix, const uint8_t* scales_of_weights, const uint8_t* weights, int count,
@@ -89,7 +90,7 @@ inline void multiply_bits(
   for (int r = 0; r < count; ++r) sums[0][r] = sums[1][r] = splat(0.0f);
   const uint8_t* at_group = matrix.panel(panel);
   const uint8_t* values = row_values(matrix, input, row);
-  const int64_t first_scale = (int64_t)row * matrix.num_groups();
+  const int64_t first_scale = place_of_scale(row, 0, matrix.num_groups());
   const float* scales = input.scales + first_scale;
   const int32_t* corrections = input.corrections + first_scale;
   const bool is_copied = BITS != 8 && count > EXPANDED_ROWS;
@@ -109,8 +110,8 @@ inline void multiply_bits(
   }
 }
 
-/// The outputs of a panel for `count` rows, at most MAX_ROWS, from `row`, a multiple of 8, on; of four
-/// bits and a rest by these four.
+/// The outputs of a panel for `count` rows, at most MAX_ROWS, from `row` on, a multiple of 8 unless all
+/// of them are in one block; of four bits and a rest by these four.
 inline void multiply(
     const Matrix& matrix, int panel, const Quantized& input, int row, int count,
     Floats (*sums)[MAX_ROWS]) {

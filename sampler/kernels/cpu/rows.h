@@ -11,9 +11,8 @@ namespace {
 /// Round a row to int8, group by group, into its place.
 inline void quantize(const float* from, const Matrix& matrix, int row, const Quantized& to) {
   const int num_groups = matrix.num_groups(), group = matrix.group;
-  const int64_t block = row / BLOCK_ROWS, within = row % BLOCK_ROWS;
   uint8_t* values = row_values(matrix, to, row);
-  const int64_t place = block * num_groups * BLOCK_ROWS + within;
+  const int64_t place = place_of_scale(row, 0, num_groups);
   for (int g = 0; g < num_groups; ++g, from += group) {
     Floats widest = splat(0.0f);
     for (int k = 0; k < group; k += LANES) widest = max(widest, abs(load(from + k)));
