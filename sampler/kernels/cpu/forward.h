@@ -58,7 +58,7 @@ Live let_leave(const Network& network, const Call& call, Member& member) {
   const int width = network.shape.width, last = call.num_early - 1;
   prepare(network, network.early, network.stream, call.num_early,
           network.layers[network.early_layer].attention_norm, nullptr, member);
-  each_panel(network, network.early, call.num_early, nullptr, member,
+  each_panel(network, network.early, network.input, call.num_early, nullptr, member, 1,
       [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {
     for (int at = panel * PANEL, tile = 0; tile < 2; ++tile, at += TILE) {
       for (int r = 0; r < count; ++r) {
@@ -73,6 +73,32 @@ Live let_leave(const Network& network, const Call& call, Member& member) {
     memmove(network.stream + (int64_t)last * width, network.stream, sizeof(float) * (size_t)width);
   });
   return {last, call.num_rows - last, true};
+}
+
+/// The feed-forward's gates, and what they let through as the input of `down`: a group of it at a time,
+/// as soon as its panels are done, for in one piece it does not fit into the caches.
+void activate(
+    const Network& network, const Layer& layer, int num_rows, const uint8_t* gate,
+    Member& member) {
+  const Matrix& down = layer.down.weight;
+  const int group = down.group;
+  float* activations = network.activations + (int64_t)member.thread() * network.num_rows * MAX_GROUP;
+  each_panel(network, layer.gate_up, network.input, num_rows, gate, member, group / TILE,
+      [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {  // 16 gates, then what they gate
+    const int at = panel * TILE % group;
+    for (int r = 0; r < count; ++r) {
+      const Floats open = y[0][r] / (splat(1.0f) + exponential(splat(0.0f) - y[0][r]));
+      store(activations + (int64_t)(row + r) * group + at, open * y[1][r]);
+    }
+    for (int r = 0; r < count && at + TILE == group; ++r) {
+      quantize_group(activations + (int64_t)(row + r) * group, down, row + r,
+                     panel * TILE / group, network.activated);
+    }
+  });
+  if (gate == nullptr) return;
+  each_block(network, num_rows, member, [&](int first, int count, float* buffer) {
+    lower(network, layer.down, network.activated, first, count, gate, buffer);
+  });
 }
 
 void run_forward(const Network& network, const Call& call, Member& member) {
@@ -97,7 +123,7 @@ void run_forward(const Network& network, const Call& call, Member& member) {
     }
     prepare(network, layer.qkv, stream, rows.count, layer.attention_norm, gate, member);
     expect(layer.out.weight);
-    each_panel(network, layer.qkv, rows.count, gate, member,
+    each_panel(network, layer.qkv, network.input, rows.count, gate, member, 1,
         [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {
       for (int at = panel * PANEL, tile = 0; tile < 2 && at < qkv_width; ++tile, at += TILE) {
         for (int r = 0; r < count; ++r) {
@@ -124,21 +150,13 @@ void run_forward(const Network& network, const Call& call, Member& member) {
     };
     prepare(network, layer.out, network.attended, rows.count, nullptr, gate, member);
     expect(layer.gate_up.weight);
-    each_panel(network, layer.out, rows.count, gate, member, add);
+    each_panel(network, layer.out, network.input, rows.count, gate, member, 1, add);
     prepare(network, layer.gate_up, stream, rows.count, layer.ffn_norm, gate, member);
     expect(layer.down.weight);
-    each_panel(network, layer.gate_up, rows.count, gate, member,
-        [&](int panel, int row, int count, Floats(*y)[MAX_ROWS]) {  // 16 gates, then what they gate
-      for (int r = 0; r < count; ++r) {
-        const Floats open = y[0][r] / (splat(1.0f) + exponential(splat(0.0f) - y[0][r]));
-        store(network.activated + (int64_t)(row + r) * shape.ffn_width + panel * TILE,
-              open * y[1][r]);
-      }
-    });
-    prepare(network, layer.down, network.activated, rows.count, nullptr, gate, member);
+    activate(network, layer, rows.count, gate, member);
     const bool is_last = index == shape.num_layers - 1;
     expect(is_last ? network.head : network.layers[index + 1].qkv.weight);
-    each_panel(network, layer.down, rows.count, gate, member, add);
+    each_panel(network, layer.down, network.activated, rows.count, gate, member, 1, add);
   }
   Linear head;
   head.weight = network.head;

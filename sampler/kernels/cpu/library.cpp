@@ -104,13 +104,17 @@ void grow(OwnNetwork& network, int num_rows, int num_slots, int num_scored) {
   reallocate(network.stream, rows * shape.width);
   reallocate(network.qkv, rows * (q_width + 2 * kv_width));
   reallocate(network.attended, rows * q_width);
-  reallocate(network.activated, rows * shape.ffn_width);
+  reallocate(network.activations, num_threads * rows * MAX_GROUP);
   reallocate(network.early_kv, rows * network.early.weight.num_outputs);
   reallocate(network.queries, rows * q_width);
   reallocate(network.query_scales, rows * shape.num_heads);
   reallocate(network.statistics, rows * num_chunks * 3);
-  for (Quantized* input : {&network.input, &network.low_rank}) {
-    const int64_t width = input == &network.input ? widest : network.rank;
+  const std::pair<Quantized*, int> inputs[] = {
+      {&network.input, shape.width > q_width ? shape.width : q_width},
+      {&network.activated, shape.ffn_width},
+      {&network.low_rank, network.rank},
+  };
+  for (const auto& [input, width] : inputs) {
     reallocate(input->values, rows * width * network.path->bytes_per_value);
     reallocate(input->scales, rows * width / 16);
     reallocate(input->corrections, rows * width / 16);
@@ -175,14 +179,14 @@ void seed_close(Network* network) {
     for (int kind = QKV; kind < FIRST_UPDATE + 8; ++kind) std::free(of.matrix(layer, kind).data);
   }
   for (const auto& entry : of.vectors) std::free(entry.second);
-  for (float* buffer : {of.stream, of.qkv, of.attended, of.activated, of.early_kv, of.query_scales, of.scores,
-                        of.row_buffer, of.statistics, of.highest, of.input.scales, of.low_rank.scales,
+  for (float* buffer : {of.stream, of.qkv, of.attended, of.activations, of.early_kv, of.query_scales, of.scores,
+                        of.row_buffer, of.statistics, of.highest, of.input.scales, of.activated.scales, of.low_rank.scales,
                         of.coupling.state, of.coupling.token, of.coupling.back}) {
     std::free(buffer);
   }
   std::free(of.queries);
   std::free(of.panel_buffer);
-  for (Quantized* input : {&of.input, &of.low_rank}) {
+  for (Quantized* input : {&of.input, &of.activated, &of.low_rank}) {
     std::free(input->values);
     std::free(input->corrections);
   }

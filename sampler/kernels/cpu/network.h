@@ -120,11 +120,11 @@ struct Network {
   float* stream;      // [T][width]
   float* qkv;         // [T][q, k, v]
   float* attended;    // [T][q width]
-  float* activated;   // [T][ffn_width]
+  float* activations;  // [thread][T][MAX_GROUP]
   float* early_kv;    // [T][outputs of `early`]
   int16_t* queries;   // [kv head][T · heads per kv head][head_dim]
   float* query_scales;
-  Quantized input, low_rank;
+  Quantized input, activated, low_rank;  // activated: the input of `down`
   float* scores;      // [thread][MAX_QUERIES][num_slots]
   float* row_buffer;  // [thread][3][row_width]
   uint8_t* panel_buffer;  // [thread][panel_width], weights as bytes

@@ -34,10 +34,16 @@ ALWAYS_INLINE void share(Member& member, int num_units, int chunk, const Body& b
 
 ALWAYS_INLINE int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-/// Neighbouring panels a thread takes at once: few enough to balance, enough to read in one go.
-ALWAYS_INLINE int panels_at_once(int num_threads, int num_panels) {
+/// Panels that a thread takes at once at most: a thread that comes late has so many to wait for.
+constexpr int MOST_PANELS = 8;
+
+/// Neighbouring panels a thread takes at once: few enough to balance, enough to read in one go, and
+/// whole lots of `together`.
+ALWAYS_INLINE int panels_at_once(int num_threads, int num_panels, int together) {
+  if (num_threads == 1) return num_panels;
   const int share = num_panels / (num_threads * 8);
-  return num_threads == 1 ? num_panels : share < 1 ? 1 : share;
+  const int num_lots = (share < MOST_PANELS ? share : MOST_PANELS) / together;
+  return (num_lots < 1 ? 1 : num_lots) * together;
 }
 
 }  // namespace

@@ -8,25 +8,29 @@
 
 namespace {
 
-/// Round a row to int8, group by group, into its place.
+/// Round a group of a row to int8, into its place.
+inline void quantize_group(
+    const float* from, const Matrix& matrix, int row, int group, const Quantized& to) {
+  uint8_t* values = row_values(matrix, to, row) + group * (matrix.group / LANES) * VALUES_STEP;
+  Floats widest = splat(0.0f);
+  for (int k = 0; k < matrix.group; k += LANES) widest = max(widest, abs(load(from + k)));
+  const float most = highest(widest);
+  const Floats inverse = splat(most > 0.0f ? 127.0f / most : 0.0f);
+  Ints total = splat(0);
+  for (int k = 0; k < matrix.group; k += LANES, values += VALUES_STEP) {
+    const Ints value = rounded(load(from + k) * inverse);
+    total = total + value;
+    put_values(value, values);
+  }
+  const int64_t place = place_of_scale(row, group, matrix.num_groups());
+  to.scales[place] = most / 127.0f;
+  to.corrections[place] = -128 * sum(total);
+}
+
+/// The same with a whole row.
 inline void quantize(const float* from, const Matrix& matrix, int row, const Quantized& to) {
-  const int num_groups = matrix.num_groups(), group = matrix.group;
-  uint8_t* values = row_values(matrix, to, row);
-  const int64_t place = place_of_scale(row, 0, num_groups);
-  for (int g = 0; g < num_groups; ++g, from += group) {
-    Floats widest = splat(0.0f);
-    for (int k = 0; k < group; k += LANES) widest = max(widest, abs(load(from + k)));
-    const float most = highest(widest);
-    const Floats inverse = splat(most > 0.0f ? 127.0f / most : 0.0f);
-    Ints total = splat(0);
-    for (int k = 0; k < group; k += LANES) {
-      const Ints value = rounded(load(from + k) * inverse);
-      total = total + value;
-      put_values(value, values);
-      values += VALUES_STEP;
-    }
-    to.scales[place + g * BLOCK_ROWS] = most / 127.0f;
-    to.corrections[place + g * BLOCK_ROWS] = -128 * sum(total);
+  for (int group = 0; group < matrix.num_groups(); ++group) {
+    quantize_group(from + group * matrix.group, matrix, row, group, to);
   }
 }
 
