@@ -24,8 +24,8 @@ CostCurve = tuple[tuple[int, float], ...]
 """Milliseconds of a forward over so many rows, for a few numbers of rows, ascending."""
 
 NATIVE_COSTS: CostCurve = (
-    *((1, 13.4), (2, 15.4), (4, 17.8), (8, 20.0), (9, 22.8), (16, 29.5), (17, 36.5), (24, 45.0)),
-    *((25, 49.0), (32, 59.0), (64, 120.0)),
+    *((1, 13.4), (2, 14.9), (4, 16.3), (8, 18.2), (9, 20.5), (16, 27.5), (17, 34.0), (24, 42.5)),
+    *((25, 45.0), (32, 54.5), (64, 108.0)),
 )
 """The default model and adapter on the native kernels and two cores, MASK rows among them; weights
 serve eight rows at once, hence the steps. Where nothing was measured, the ratios of these hold well

@@ -7,9 +7,8 @@ as the fit's errors; in the numbers as they are, one learning rate would suit no
 Shape suffixes: N outputs of the map, S tokens, F inputs of the map and a one, D width.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from model.adapter import load_adapter, load_update, save_adapter
 from model.early import EarlyKV
 from model.network import Block, Transformer, rotate
-from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.beside_base import BesideBase
 from training.distributed import World
 from training.recipes import Recipe, RecipeError
 from training.stages.early import Read, read_in_full
@@ -108,11 +107,8 @@ def _made(read: Read, layer: int) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-class EarlyTrained:
-    """The map on a model; the first process writes its checkpoints, all of them read them."""
-
-    gradient_scale = 1.0
-    needs_all = False
+class EarlyTrained(BesideBase):
+    """The map on a model."""
 
     def __init__(
         self,
@@ -141,47 +137,19 @@ class EarlyTrained:
             self._early = SteeredEarly(model, recipe.early_layer).to(model.embedding.weight.device)
         except ValueError as error:
             raise RecipeError(f"Recipe {recipe.name}: {error}") from error
-        self._model, self._world, self._start, self._records = model, world, start, records
+        self._model, self._start, self._records = model, start, records
         model.early = self._early
-        self.parameters: list[Tensor] = [self._early.change]
-
-    def begin_forward(self, is_last: bool) -> None:
-        """Nothing is prepared: gradients pile up in each process."""
-
-    def sum_gradients(self) -> None:
-        """Add up what the processes have found."""
-        self._world.sum_gradients(self.parameters)
-
-    def save(
-        self,
-        folder: Path,
-        step: int,
-        optimizer: torch.optim.Optimizer,
-        values: Mapping[str, Any],
-    ) -> None:
-        """Write a checkpoint."""
-        if not self._world.is_first:
-            return
-        state: Mapping[str, Any] = optimizer.state[self._early.change]
-        tensors = {f"early.{name}": tensor for name, tensor in self._early.state_dict().items()}
-        tensors |= {"average": state["exp_avg"], "square": state["exp_avg_sq"]}
-        save_checkpoint(folder, Checkpoint(step, tensors, values))
+        fixed = {
+            name: tensor for name, tensor in self._early.state_dict().items() if name != "change"
+        }
+        super().__init__("early", {"change": self._early.change}, world, fixed)
 
     def restore(self, folder: Path, optimizer: torch.optim.Optimizer) -> int:
         """Put the last checkpoint's state in place, or fit the map; returns the steps done."""
-        checkpoint = load_checkpoint(folder)
-        if checkpoint is None:
+        step = super().restore(folder, optimizer)
+        if step == 0:
             self._early.fit(self._model, self._records)
-            return 0
-        for name, tensor in self._early.state_dict().items():
-            tensor.copy_(checkpoint.tensors[f"early.{name}"])
-        device = self._early.change.device
-        optimizer.state[self._early.change] = {
-            "step": torch.tensor(float(checkpoint.step)),
-            "exp_avg": checkpoint.tensors["average"].to(device),
-            "exp_avg_sq": checkpoint.tensors["square"].to(device),
-        }
-        return checkpoint.step
+        return step
 
     def export(self, folder: Path) -> Path:
         """Write `adapter.safetensors`, the adapter with the map, as a whole or not at all."""

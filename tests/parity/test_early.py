@@ -6,39 +6,26 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.adapter import Adapter, AdapterConfig
 from model.config import NAMED
 from model.early import EarlyKV
 from model.masks import Branches
 from model.network import KVCache, Transformer
-from sampler.kernels.cpu import library
 from sampler.kernels.cpu.native import NativeModel
+from tests.native_parts import CPU, PATHS, needs_library, random_ids, random_network
 
-CPU = torch.device("cpu")
 DEBUG = replace(NAMED["debug"], num_layers=4)
 SHAPES = {
     "debug": DEBUG,
     "odd": replace(DEBUG, vocab_size=517, width=48, num_heads=3, num_kv_heads=1, ffn_width=144),
 }
 LAYER = 2
-PATHS = library.paths() if library.is_available() else []
-pytestmark = pytest.mark.skipif(not PATHS, reason="the native kernels are not built")
+pytestmark = needs_library
 
 
 @functools.cache
 def network(shape="debug"):
-    torch.manual_seed(5)
-    config = SHAPES[shape]
-    model = Transformer(config).eval().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
-            parameter.uniform_(0.5, 1.5)
-        elif "qkv" in name:
-            parameter.mul_(2.0)
-    model.adapter = Adapter(config, AdapterConfig(5, 10.0)).requires_grad_(False)
-    model.adapter.start_mask_at(model.embedding.weight)
-    model.adapter.randomize(0.3)
-    model.early = EarlyKV(config, LAYER).requires_grad_(False)
+    model = random_network(SHAPES[shape], 0.3)
+    model.early = EarlyKV(model.config, LAYER).requires_grad_(False)
     model.early.weight.normal_(std=0.2)
     model.early.bias.normal_()
     return model
@@ -47,11 +34,6 @@ def network(shape="debug"):
 @functools.cache
 def native(shape="debug", path="", threads=2):
     return NativeModel(network(shape), threads=threads, path=path)
-
-
-def random_ids(num_rows, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, DEBUG.vocab_size, (1, num_rows), generator=generator)
 
 
 def prompt(model, cache, chunks, num_deep, ids_BT):
