@@ -59,8 +59,8 @@ def test_expectations_are_possible(
 
 def test_the_expectation_is_what_a_simulation_gives() -> None:
     acceptance = (0.7, 0.6, 0.5, 0.4)
-    # By these costs one layout is best. Where two are worth the same, the engine goes to and fro, and
-    # the expectation is that of one.
+    # By these costs one layout is best. Where two are worth the same, the engine goes to and fro,
+    # and the expectation is that of one.
     costs = ((1, 13.4), (8, 20.0), (9, 22.8), (16, 29.5), (64, 120.0))
     tokens, ms, most_frequent = expected_cycle(acceptance, costs, 32)
     chance = random.Random(0)
