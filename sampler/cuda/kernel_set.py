@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sampler.kernels.triton.advance import advance, advance_twin
 from sampler.kernels.triton.attention import attention, attention_twin
+from sampler.kernels.triton.couple import couple, couple_twin
 from sampler.kernels.triton.embed import embed, embed_twin
 from sampler.kernels.triton.head import Verdict, judge, judge_twin
 from sampler.kernels.triton.linear import linear, linear_twin, swiglu, swiglu_twin
@@ -29,6 +30,7 @@ class KernelSet:
     rotate_and_store: Callable[..., Tensor]
     attention: Callable[..., Tensor]
     judge: Callable[..., Verdict]
+    couple: Callable[..., None]
     unmask: Callable[..., None]
     advance: Callable[..., None]
     is_capturable: bool
@@ -43,6 +45,7 @@ TRITON = KernelSet(
     rotate_and_store,
     attention,
     judge,
+    couple,
     unmask,
     advance,
     is_capturable=True,
@@ -55,6 +58,7 @@ TWINS = KernelSet(
     rotate_and_store_twin,
     attention_twin,
     judge_twin,
+    couple_twin,
     unmask_twin,
     advance_twin,
     is_capturable=False,

@@ -29,6 +29,7 @@ from sampler.cuda.kernel_set import TRITON, TWINS, KernelSet
 from sampler.cuda.layout import Layout
 from sampler.cuda.network import DeviceNetwork
 from sampler.kernels.triton.advance import EMITTED, HAS_ENDED, NUM_ACCEPTED, NUM_EMITTED, Acceptance
+from sampler.kernels.triton.head import Verdict
 
 if TYPE_CHECKING:  # a machine that only measures has not what frames need
     from sampler.messages import Mode
@@ -277,7 +278,8 @@ class DeviceLoop:
             buffers.rows, buffers.layout, self._state, bucket, is_gated_R
         )
         acceptance: Acceptance = "exact" if delta is None else "ratio"
-        self._advance(acceptance, math.log(delta or 1.0), buffers, hidden_RD)
+        verdict = self.network.judge(hidden_RD, buffers.wanted, buffers.layout, is_gated_R)
+        self._advance(acceptance, math.log(delta or 1.0), buffers, verdict)
 
     def _canvas_step(self, buffers: _Buffers, bucket: int) -> None:
         """Denoise until nothing is masked, then commit."""
@@ -296,12 +298,11 @@ class DeviceLoop:
                 0.0 if is_last else self.settings.threshold,
             )
         hidden_RD = self.network.hidden(buffers.rows, buffers.layout, self._state, bucket)
-        self._advance("all", 0.0, buffers, hidden_RD)
+        self._advance("all", 0.0, buffers, self.network.judge(hidden_RD, buffers.wanted))
 
     def _advance(
-        self, acceptance: Acceptance, log_delta: float, buffers: _Buffers, hidden_RD: Tensor
+        self, acceptance: Acceptance, log_delta: float, buffers: _Buffers, verdict: Verdict
     ) -> None:
-        verdict = self.network.judge(hidden_RD, buffers.wanted)
         self._kernels.advance(
             acceptance,
             verdict,

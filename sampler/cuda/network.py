@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from model.adapter import LayerUpdate
+from model.coupling import Candidates
 from model.network import Block, Transformer, rotary_table
 from sampler.cuda.arena import Arena
 from sampler.cuda.kernel_set import KernelSet
 from sampler.cuda.layout import Layout
 from sampler.kernels.triton.advance import LENGTH, SEQUENCE
+from sampler.kernels.triton.couple import Tables
 from sampler.kernels.triton.head import Verdict
 from sampler.kernels.triton.linear import Update
 
@@ -48,6 +50,7 @@ class DeviceNetwork:
         self.cos_TK, self.sin_TK = rotary_table(self.config, device, dtype)
         adapter = model.adapter
         self.has_adapter = adapter is not None
+        self._tables: Tables | None = None
         if adapter is None:
             self._mask_D = self.embedding_VD.mean(dim=0)
             self._updates: list[_Updates] = []
@@ -63,6 +66,8 @@ class DeviceNetwork:
                 )
                 for layer in layers
             ]
+            if adapter.coupling is not None:
+                self._tables = Tables.of(adapter.coupling, self.embedding_VD, self.head_VD)
 
     def hidden(
         self,
@@ -115,9 +120,50 @@ class DeviceNetwork:
             parts_PRD = kernels.linear(product, ffn.down.weight, update and update.down, is_gated_R)
         return kernels.add_norm(x_RD, parts_PRD, self._norm_D, eps, dtype)
 
-    def judge(self, hidden_RD: Tensor, wanted_R: Tensor) -> Verdict:
-        """What the head says about normed rows; see `kernels.triton.head`."""
-        return self.kernels.judge(hidden_RD, self.head_VD, wanted_R)
+    def judge(
+        self,
+        hidden_RD: Tensor,
+        wanted_R: Tensor,
+        layout: Layout | None = None,
+        is_gated_R: Tensor | None = None,
+    ) -> Verdict:
+        """What the head says about normed rows; see `kernels.triton.head`.
+
+        Args:
+            hidden_RD: the rows.
+            wanted_R: tokens that are asked about.
+            layout: says where branches are, whose tokens are coupled if the adapter does that; None
+                where there are none.
+            is_gated_R: the rows of branches, and maybe others; None with no layout.
+        """
+        if layout is None or is_gated_R is None or not self.has_coupling:
+            return self.kernels.judge(hidden_RD, self.head_VD, wanted_R)
+        verdict = self.kernels.judge(hidden_RD, self.head_VD, wanted_R, is_gated_R)
+        assert verdict.candidates is not None
+        self.couple(
+            verdict.tokens_R,
+            verdict.confidence_R,
+            verdict.candidates,
+            layout.starts_C,
+            layout.sizes_C,
+        )
+        return verdict
+
+    @property
+    def has_coupling(self) -> bool:
+        """Whether drafts of a branch are to know each other."""
+        return self._tables is not None
+
+    def couple(
+        self,
+        tokens_R: Tensor,
+        confidence_R: Tensor,
+        candidates: Candidates,
+        starts_C: Tensor,
+        sizes_C: Tensor,
+    ) -> None:
+        """See `kernels.triton.couple`."""
+        self.kernels.couple(tokens_R, confidence_R, candidates, self._tables, starts_C, sizes_C)
 
     @property
     def device(self) -> torch.device:

@@ -5,17 +5,23 @@ each number of rows, rounded up, and each bucket of the context, and none for a 
 engine reads of a forward comes back in one copy; judgments and canvases lie on the host. Long
 chunks of context go through the network itself. Knows no policy, request or text.
 
+Where the adapter couples drafts, the forward does it, for all branches at once: whichever of them
+turns out to be the right one, the token before it is what its chain row judged. So the judgments of
+branches are coupled already, and there are no candidates to bring to the host.
+
 Shape suffixes: B batch (1), R rows of the graph, V vocabulary.
 """
 
 import functools
 import gc
 import weakref
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.coupling import read_candidates
 from model.masks import Attention, Branches
 from model.network import KVCache, Transformer
 from sampler.cuda.arena import Arena
@@ -75,9 +81,13 @@ class _Buffers:
         if self.placed != (attention, num_rows):
             self.placed = (attention, num_rows)
             device = self.layout.offsets_R.device
-            offsets_R, is_visible_RR = _placed(attention, num_rows, len(self.ids_R), device)
+            offsets_R, is_visible_RR, starts_R, sizes_R = _placed(
+                attention, num_rows, len(self.ids_R), device
+            )
             self.layout.offsets_R.copy_(offsets_R)
             self.layout.is_visible_RR.copy_(is_visible_RR)
+            self.layout.starts_C.copy_(starts_R)
+            self.layout.sizes_C.copy_(sizes_R)
 
 
 class GraphRunner(Runner):
@@ -202,7 +212,9 @@ class GraphRunner(Runner):
     ) -> Judgment:
         num_rows = ids_BT.shape[1]
         if num_rows > GRAPH_ROWS[-1] or isinstance(attention, Tensor):
-            return self._long_forward(ids_BT, sequence, attention, gate_BT, rows)
+            return self._long_forward(
+                ids_BT, sequence, attention, gate_BT, rows, needs_logits=needs_logits
+            )
         self.num_forwards += 1
         cache, start = sequence.kv, len(sequence.tokens)
         assert isinstance(cache, ArenaCache)
@@ -232,7 +244,9 @@ class GraphRunner(Runner):
             hidden_RD = self._rows.hidden(
                 buffers.ids_R, buffers.layout, buffers.state, bucket, is_gated_R
             )
-            verdict = self._rows.judge(hidden_RD, buffers.ids_R.roll(-1))
+            verdict = self._rows.judge(
+                hidden_RD, buffers.ids_R.roll(-1), buffers.layout, is_gated_R
+            )
             shares_R = (verdict.wanted_R - verdict.logits_R).exp()
             buffers.hidden_RD.copy_(hidden_RD)
             buffers.report_3R[0].copy_(verdict.tokens_R)
@@ -248,12 +262,14 @@ class GraphRunner(Runner):
         attention: Attention,
         gate_BT: Tensor | None,
         rows: slice,
+        *,
+        needs_logits: bool,
     ) -> Judgment:
         """Many rows at once: the network itself, over the same memory."""
         self.num_forwards += 1
         cache = sequence.kv
         assert isinstance(cache, ArenaCache)
-        logits_BRV = self._network(
+        hidden_BRD = self._network.hidden(
             ids_BT.to(self._on_gpu),
             cache=cache,
             start=len(sequence.tokens),
@@ -261,10 +277,26 @@ class GraphRunner(Runner):
             gate_BT=None if gate_BT is None else gate_BT.to(self._on_gpu),
             rows=rows,
         )
-        logits_LV = logits_BRV[0].cpu()
+        logits_LV = self._network.head(hidden_BRD)[0].float()
+        next_L = next_ids(ids_BT, self._network.config.mask_id)[rows].to(self._on_gpu)
+        judgment = judge(logits_LV, next_L)
+        if isinstance(attention, Branches) and self._rows.has_coupling:
+            layout = Layout.of(attention.sizes, self._on_gpu)
+            self._rows.couple(
+                judgment.tokens_L,
+                judgment.confidence_L,
+                replace(read_candidates(hidden_BRD[0], logits_LV), hidden_LD=hidden_BRD[0]),
+                layout.starts_C[rows.start :] - rows.start,
+                layout.sizes_C[rows.start :],
+            )
         if self._on_gpu.type == "cuda":
             torch.cuda.synchronize()  # rows without logits leave nothing to wait for
-        return judge(logits_LV, next_ids(ids_BT, self._network.config.mask_id)[rows])
+        return Judgment(
+            judgment.tokens_L.cpu(),
+            judgment.confidence_L.cpu(),
+            judgment.shares_L.cpu(),
+            judgment.logits.cpu() if needs_logits else None,
+        )
 
 
 def _parts(inputs: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -275,16 +307,26 @@ def _parts(inputs: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
 @functools.lru_cache(maxsize=256)
 def _placed(
     attention: str | Branches, num_rows: int, graph_rows: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Where rows stand and whom they see; those that fill the graph up see themselves alone."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A layout whose last rows only fill the graph up: those see themselves alone.
+
+    Offsets and visibility, and for each row where the branch behind it begins and how long it is.
+    """
     if isinstance(attention, Branches):
         layout = Layout.of(attention.sizes, torch.device("cpu"))
     elif attention == "canvas":
         layout = Layout.canvas(num_rows, torch.device("cpu"))
     else:
         layout = Layout.causal(num_rows, torch.device("cpu"))
-    offsets_R = torch.zeros(graph_rows, dtype=torch.int64)
+    offsets_R, starts_R, sizes_R = torch.zeros(3, graph_rows, dtype=torch.int64)
     offsets_R[:num_rows] = layout.offsets_R
+    starts_R[: layout.num_slots] = layout.starts_C
+    sizes_R[: layout.num_slots] = layout.sizes_C
     is_visible_RR = torch.eye(graph_rows, dtype=torch.bool)
     is_visible_RR[:num_rows, :num_rows] = layout.is_visible_RR
-    return offsets_R.to(device), is_visible_RR.to(device)
+    return (
+        offsets_R.to(device),
+        is_visible_RR.to(device),
+        starts_R.to(device),
+        sizes_R.to(device),
+    )

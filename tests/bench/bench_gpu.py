@@ -278,7 +278,8 @@ def main() -> None:
     dtype = torch.bfloat16 if bench.is_cuda else torch.float32
     with bench.device:
         model = Transformer(config).to(dtype).eval().requires_grad_(False)
-        model.adapter = Adapter(config, AdapterConfig(32, 64.0)).to(dtype).requires_grad_(False)
+        adapter = Adapter(config, AdapterConfig(32, 64.0, coupling_rank=128))
+        model.adapter = adapter.to(dtype).requires_grad_(False)
         model.adapter.randomize()
     num_positions = min(max(options.contexts) + 600, config.max_positions)
     loops = {

@@ -158,6 +158,24 @@ class KernelBench(Stopwatch):
                 share_of_copy_rate=round(num_bytes / ms * 1e3 / self.copy_rate, 3),
             )
             self.small_kernels(loop, num_rows, x)
+        self.coupling(loop)
+
+    def coupling(self, loop: DeviceLoop) -> None:
+        """The head of a step that drafts, with what couples its branches and without."""
+        network, layout = loop.network, Layout.of(loop.settings.branch_sizes, self.device)
+        x = torch.randn(layout.num_rows, network.config.width, device=self.device)
+        x = x.to(network.embedding_VD.dtype)
+        wanted = torch.zeros(layout.num_rows, dtype=torch.int64, device=self.device)
+        is_gated = torch.arange(layout.num_rows, device=self.device) >= layout.num_slots
+        plain = self.milliseconds(lambda: network.judge(x, wanted))
+        coupled = self.milliseconds(lambda: network.judge(x, wanted, layout, is_gated))
+        self.tell(
+            "kernel",
+            name="couple",
+            rows=layout.num_rows,
+            us=round(1e3 * (coupled - plain), 2),
+            us_with_the_head=round(1e3 * coupled, 2),
+        )
 
     def small_kernels(self, loop: DeviceLoop, num_rows: int, x: torch.Tensor) -> None:
         """What moves few bytes: microseconds; attention over several contexts."""

@@ -18,6 +18,7 @@ from tests.parity.test_graph_runner import *  # noqa: F403
 from tests.parity.test_graph_runner import ask, complete
 from tests.tiny_model import write_tiny_model
 from tests.unit.test_triton_attention import *  # noqa: F403
+from tests.unit.test_triton_couple import *  # noqa: F403
 from tests.unit.test_triton_decisions import *  # noqa: F403
 from tests.unit.test_triton_linear import *  # noqa: F403
 
@@ -37,7 +38,8 @@ def real_shape():
     with CUDA:
         model = Transformer(config).to(torch.bfloat16).eval().requires_grad_(False)
         torch.nn.init.normal_(model.embedding.weight, std=0.05)
-        model.adapter = Adapter(config, AdapterConfig(32, 64.0)).to(torch.bfloat16)
+        adapter = Adapter(config, AdapterConfig(32, 64.0, coupling_rank=128))
+        model.adapter = adapter.to(torch.bfloat16)
         model.adapter.requires_grad_(False).randomize(0.1)
     return model
 

@@ -22,17 +22,17 @@ from sampler.policy import UnmaskPolicy
 CONFIG = NAMED["debug"]
 
 
-def network(rank=None):
+def network(rank=None, coupling_rank=0):
     torch.manual_seed(4)
     model = Transformer(CONFIG).eval().requires_grad_(False)
     if rank is not None:
-        model.adapter = Adapter(CONFIG, AdapterConfig(rank, 2.0 * rank))
+        model.adapter = Adapter(CONFIG, AdapterConfig(rank, 2.0 * rank, coupling_rank))
         model.adapter.randomize(0.3)
         model.adapter.start_mask_at(model.embedding.weight)
     return model.to(DEVICE)
 
 
-BASE, ADAPTED = network(), network(rank=5)
+BASE, ADAPTED, COUPLED = network(), network(rank=5), network(rank=5, coupling_rank=6)
 
 
 def completion(loop, context, mode, max_new_tokens, end_ids=frozenset(), sequence=1):
@@ -72,11 +72,13 @@ def test_ar_and_exact_are_greedy_ar(mode, sizes, length, has_adapter, seed):
     delta=st.sampled_from([0.1, 0.5]),
     seed=st.integers(0, 99),
     mode=st.sampled_from(["balanced", "fast"]),
+    is_coupled=st.booleans(),
 )
-def test_a_ratio_is_that_of_the_reference(num_drafts, delta, seed, mode):
+def test_a_ratio_is_that_of_the_reference(num_drafts, delta, seed, mode, is_coupled):
+    model = COUPLED if is_coupled else ADAPTED
     context = context_of(seed, 25)
     expected = generate(
-        ADAPTED,
+        model,
         context,
         mode=mode,
         block_size=num_drafts + 1,
@@ -85,7 +87,7 @@ def test_a_ratio_is_that_of_the_reference(num_drafts, delta, seed, mode):
     ).tokens
     sizes = (num_drafts,) * (num_drafts + 1)
     loop = DeviceLoop(
-        ADAPTED,
+        model,
         num_sequences=2,
         num_positions=128,
         settings=LoopSettings(branch_sizes=sizes, delta=delta, fast_delta=delta),

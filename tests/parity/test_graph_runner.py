@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.masks import Branches
 from tests.interpreter import DEVICE
 
 pytest.importorskip("triton")
@@ -21,9 +22,9 @@ from sampler.policy import UnmaskPolicy
 from sampler.runner import Runner
 from tests.property.test_engine import MODES, TEXT, TOKENIZER, VOCABULARY, ask, complete, model
 
-# Its kernels give no candidates yet, so nothing is coupled there.
-NETWORK = model(True, coupling_rank=0).to(DEVICE)
+NETWORK, UNCOUPLED = (model(True, coupling_rank=rank).to(DEVICE) for rank in (5, 0))
 LONG = "def f(a):\n" * 30
+LONG_CONTEXT = [3, 14, 15, 92, 65, 35, 89, 79, 32, 38]
 
 
 def make_engine(is_graph, **fields):
@@ -67,12 +68,12 @@ def test_sequences_are_kept_apart():
 
 @torch.inference_mode()
 def test_judgments_are_those_of_the_network():
-    graph = GraphRunner(NETWORK, num_sequences=1, num_positions=300)
-    sequences = [CachedSequence(runner.allocate(300)) for runner in (graph, Runner(NETWORK))]
+    graph = GraphRunner(UNCOUPLED, num_sequences=1, num_positions=300)
+    sequences = [CachedSequence(runner.allocate(300)) for runner in (graph, Runner(UNCOUPLED))]
     context = torch.randint(0, 500, (130,)).tolist()
     for num_rows in (1, 2, 40, 64, 65, 130):
         results = []
-        for runner, sequence in zip((graph, Runner(NETWORK)), sequences, strict=True):
+        for runner, sequence in zip((graph, Runner(UNCOUPLED)), sequences, strict=True):
             sequence.truncate(0)
             results.append(runner.advance(sequence, context[:num_rows], needs_logits=True))
             sequence.extend(context[:num_rows])
@@ -84,6 +85,38 @@ def test_judgments_are_those_of_the_network():
                 found.confidence_L, expected.confidence_L.cpu(), atol=1e-4, rtol=0
             )
             torch.testing.assert_close(found.logits, expected.logits.cpu(), atol=1e-2, rtol=0)
+
+
+@torch.inference_mode()
+def test_branches_are_coupled_as_the_network_couples_them():
+    num_changed = 0
+    for num_rows, sizes in (
+        (3, (2, 0, 3)),
+        (5, (0, 0, 7, 1, 4)),
+        (1, (9,)),
+        (90, (0,) * 87 + (5, 2, 6)),
+    ):
+        chain = torch.randint(0, 500, (num_rows,)).tolist()
+        num_judged = min(num_rows, 3)
+        judgments = []
+        for runner in (GraphRunner(NETWORK, num_sequences=1, num_positions=300), Runner(NETWORK)):
+            sequence = CachedSequence(runner.allocate(300))
+            runner.advance(sequence, LONG_CONTEXT)
+            sequence.extend(LONG_CONTEXT)
+            judgments.append(runner.advance(sequence, chain, sizes, num_judged=num_judged))
+        found, expected = judgments
+        assert found.candidates is None, "nothing is left to be coupled"
+        assert found.tokens[:num_judged] == expected.tokens[:num_judged]
+        for index in range(num_rows - num_judged, num_rows):
+            branch, row = Branches(sizes).branch(index), index - (num_rows - num_judged)
+            rows = slice(branch.start - num_rows + num_judged, branch.stop - num_rows + num_judged)
+            tokens, probabilities = NETWORK.couple(
+                expected.candidates.rows(rows), expected.tokens[row]
+            )
+            assert found.tokens[rows] == tokens
+            assert found.confidences[rows] == pytest.approx(probabilities, rel=1e-3)
+            num_changed += tokens != expected.tokens[rows]
+    assert num_changed, "the coupling makes a difference"
 
 
 def test_a_sequence_that_nobody_holds_is_free_again():

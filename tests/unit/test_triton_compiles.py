@@ -39,7 +39,8 @@ from sampler.cuda.loop import DeviceLoop, LoopSettings
 
 config = replace(NAMED["debug"], num_layers=1)
 model = Transformer(config).to(torch.bfloat16).requires_grad_(False)
-model.adapter = Adapter(config, AdapterConfig(32, 64.0)).to(torch.bfloat16).requires_grad_(False)
+adapter = Adapter(config, AdapterConfig(32, 64.0, coupling_rank=128))
+model.adapter = adapter.to(torch.bfloat16).requires_grad_(False)
 settings = LoopSettings(block_size=4, max_steps=1)
 loop = DeviceLoop(model, num_sequences=1, num_positions=64, settings=settings, kernels=TRITON)
 for mode in ("exact", "diffusion"):
@@ -48,7 +49,7 @@ for mode in ("exact", "diffusion"):
 print(*sorted(compiled))
 """
 KERNELS = {
-    *("_add_norm", "_advance", "_chunks", "_combine", "_embed", "_join", "_linear"),
+    *("_add_norm", "_advance", "_chunks", "_combine", "_couple", "_embed", "_join", "_linear"),
     *("_rotate_and_store", "_shares", "_swiglu", "_unmask"),
 }
 
