@@ -5,7 +5,8 @@ base, whose K/V stay, and behind it branches of MASK rows with the adapter, whos
 and `denoise` (canvas attention, adapter on MASK rows, all K/V scratch).
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,20 @@ from sampler.judgment import Judgment
 from sampler.kernels.cpu.native import NativeCache, NativeModel
 from sampler.kv_cache import CachedSequence
 from sampler.policy import judge
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a request wants computed: rows behind the tokens of its sequence."""
+
+    sequence: CachedSequence
+    chain: list[int]
+    sizes: tuple[int, ...] = ()
+    """MASK rows behind each chain token; () = none."""
+    num_judged: int | None = None
+    """How many of the last chain rows are judged; None = all."""
+    num_early: int = 0
+    needs_logits: bool = False
 
 
 class Runner:
@@ -84,6 +99,25 @@ class Runner:
             num_early=num_early,
             needs_logits=needs_logits,
         )
+
+    @property
+    def shares_forwards(self) -> bool:
+        """Whether `advance_together` may compute several forwards in one."""
+        return False
+
+    def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:
+        """What `advance` gives for each; here one after the other."""
+        return [
+            self.advance(
+                forward.sequence,
+                forward.chain,
+                forward.sizes,
+                num_judged=forward.num_judged,
+                num_early=forward.num_early,
+                needs_logits=forward.needs_logits,
+            )
+            for forward in forwards
+        ]
 
     @torch.inference_mode()
     def denoise(

@@ -3,14 +3,27 @@
 A sequence is an index that the kernels read on the device, so one graph serves all sequences.
 Knows neither tokens nor policy.
 
-Shape suffixes: Q sequences, N layers, G key/value heads, S slots, K head dim.
+Shape suffixes: Q sequences, N layers, G key/value heads, S slots, K head dim, B sequences of one
+forward.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
 from model.network import KVCache
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """What the rows of a forward stand behind."""
+
+    sequences_B: Tensor
+    """Which sequences, int64, on the device."""
+    lengths_B: Tensor
+    """Slots of their contexts, int64, on the device."""
 
 
 class Arena:

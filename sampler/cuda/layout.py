@@ -3,7 +3,7 @@
 Shape suffixes: R rows, C rows of the chain.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class Layout:
     """First row of the branch behind each row of the chain, int64."""
     sizes_C: Tensor
     """Its rows, int64."""
+    bounds: Tensor
+    """Where each sequence's rows begin and the last one's end, int64, see `triton.segments`."""
 
     @property
     def num_rows(self) -> int:
@@ -49,6 +51,7 @@ class Layout:
             branches.visibility().to(device),
             torch.tensor(starts, device=device),
             torch.tensor(sizes, device=device),
+            torch.tensor([0, branches.num_rows], device=device),
         )
 
     @staticmethod
@@ -62,4 +65,4 @@ class Layout:
         causal = Layout.causal(num_slots, device)
         is_visible_RR = torch.ones_like(causal.is_visible_RR)
         is_visible_RR[0, 1:] = False
-        return Layout(causal.offsets_R, is_visible_RR, causal.starts_C, causal.sizes_C)
+        return replace(causal, is_visible_RR=is_visible_RR)

@@ -23,12 +23,20 @@ import torch
 from torch import Tensor
 
 from model.network import Transformer
-from sampler.cuda.arena import Arena
+from sampler.cuda.arena import Arena, Contexts
 from sampler.cuda.graphs import GraphBook
 from sampler.cuda.kernel_set import TRITON, TWINS, KernelSet
 from sampler.cuda.layout import Layout
 from sampler.cuda.network import DeviceNetwork
-from sampler.kernels.triton.advance import EMITTED, HAS_ENDED, NUM_ACCEPTED, NUM_EMITTED, Acceptance
+from sampler.kernels.triton.advance import (
+    EMITTED,
+    HAS_ENDED,
+    LENGTH,
+    NUM_ACCEPTED,
+    NUM_EMITTED,
+    SEQUENCE,
+    Acceptance,
+)
 from sampler.kernels.triton.head import Verdict
 
 if TYPE_CHECKING:  # a machine that only measures has not what frames need
@@ -137,6 +145,9 @@ class DeviceLoop:
         self._kernels = kernels
         mask_id = model.config.mask_id
         self._state = torch.zeros(4, dtype=torch.int64, device=device)
+        self._contexts = Contexts(
+            self._state[SEQUENCE : SEQUENCE + 1], self._state[LENGTH : LENGTH + 1]
+        )
         self._is_end_V = torch.zeros(mask_id + 1, dtype=torch.bool, device=device)
         self._buffers = {
             name: _Buffers(
@@ -186,7 +197,7 @@ class DeviceLoop:
         bucket = self.bucket(start + num_long + num_rows)
 
         def append() -> None:
-            self.network.hidden(buffers.rows, buffers.layout, self._state, bucket)
+            self.network.hidden(buffers.rows, buffers.layout, self._contexts, bucket)
 
         self._graphs.run(("prefill", num_rows, bucket), append)
 
@@ -275,7 +286,7 @@ class DeviceLoop:
         """One forward verifies and drafts; accepted are shares of `delta`, None: the best."""
         is_gated_R = self._is_branch_R if buffers.layout.has_branches else None
         hidden_RD = self.network.hidden(
-            buffers.rows, buffers.layout, self._state, bucket, is_gated_R
+            buffers.rows, buffers.layout, self._contexts, bucket, is_gated_R
         )
         acceptance: Acceptance = "exact" if delta is None else "ratio"
         verdict = self.network.judge(hidden_RD, buffers.wanted, buffers.layout, is_gated_R)
@@ -286,7 +297,7 @@ class DeviceLoop:
         self._is_masked_L.copy_(self._is_draft_L)
         for step in range(self.settings.max_steps):
             hidden_RD = self.network.hidden(
-                buffers.rows, self._canvas_layout, self._state, bucket, self._is_masked_L
+                buffers.rows, self._canvas_layout, self._contexts, bucket, self._is_masked_L
             )
             verdict = self.network.judge(hidden_RD, buffers.wanted)
             is_last = step == self.settings.max_steps - 1
@@ -297,7 +308,7 @@ class DeviceLoop:
                 self._is_masked_L,
                 0.0 if is_last else self.settings.threshold,
             )
-        hidden_RD = self.network.hidden(buffers.rows, buffers.layout, self._state, bucket)
+        hidden_RD = self.network.hidden(buffers.rows, buffers.layout, self._contexts, bucket)
         self._advance("all", 0.0, buffers, self.network.judge(hidden_RD, buffers.wanted))
 
     def _advance(

@@ -1,4 +1,4 @@
-"""The network over a few rows behind a context whose length only the device knows.
+"""The network over a few rows behind contexts whose lengths only the device knows.
 
 The same arithmetic as `model.network.Transformer`, told as nine launches a layer; the residual
 stream and all sums are float32, products are in the weights' type. Reads the Transformer's weights
@@ -16,10 +16,9 @@ from torch import Tensor
 from model.adapter import LayerUpdate
 from model.coupling import Candidates
 from model.network import Block, Transformer, rotary_table
-from sampler.cuda.arena import Arena
+from sampler.cuda.arena import Arena, Contexts
 from sampler.cuda.kernel_set import KernelSet
 from sampler.cuda.layout import Layout
-from sampler.kernels.triton.advance import LENGTH, SEQUENCE
 from sampler.kernels.triton.couple import Tables
 from sampler.kernels.triton.head import Verdict
 from sampler.kernels.triton.linear import Update
@@ -73,22 +72,24 @@ class DeviceNetwork:
         self,
         ids_R: Tensor,
         layout: Layout,
-        state: Tensor,
+        contexts: Contexts,
         bucket: int,
         is_gated_R: Tensor | None = None,
     ) -> Tensor:
-        """What the head turns into logits (R, D), normed; K/V of row i go to slot `length + i`.
+        """What the head turns into logits (R, D), normed.
+
+        K/V of a sequence's row i go to slot `length + i`.
 
         Args:
             ids_R: tokens; the id behind the vocabulary is MASK.
             layout: where the rows stand and whom they see.
-            state: where the context ends and in which sequence it is, see `kernels.triton.advance`.
-            bucket: slots that are looked at, at least the context's and R.
+            contexts: what the rows of each sequence stand behind.
+            bucket: slots that are looked at, for each sequence at least its context's and its rows.
             is_gated_R: rows on which the adapter acts; None for none.
         """
         kernels, eps = self.kernels, self.config.norm_eps
         dtype = self.embedding_VD.dtype
-        length_1, sequence_1 = state[LENGTH : LENGTH + 1], state[SEQUENCE : SEQUENCE + 1]
+        place = (layout.bounds, contexts.sequences_B, contexts.lengths_B)
         x_RD = kernels.embed(ids_R, self.embedding_VD, self._mask_D)
         parts_PRD: Tensor | None = None
         for index, block in enumerate(self._blocks):
@@ -102,13 +103,12 @@ class DeviceNetwork:
                 self.cos_TK,
                 self.sin_TK,
                 layout.offsets_R,
-                sequence_1,
-                length_1,
+                *place,
                 keys,
                 values,
             )
             attended = kernels.attention(
-                queries, keys, values, layout.is_visible_RR, sequence_1, length_1, bucket
+                queries, keys, values, layout.is_visible_RR, *place, bucket
             )
             parts_PRD = kernels.linear(
                 attended, attention.out.weight, update and update.out, is_gated_R

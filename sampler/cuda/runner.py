@@ -1,21 +1,25 @@
 """The engine's forwards on a GPU: any layout of few rows is one captured graph.
 
 Layout, lengths and tokens are data that a graph reads from fixed addresses, so there is a graph for
-each number of rows, rounded up, and each bucket of the context, and none for a layout. What the
-engine reads of a forward comes back in one copy; judgments and canvases lie on the host. Long
-chunks of context go through the network itself. Knows no policy, request or text.
+each number of rows, rounded up, and each bucket of the context, and none for a layout. The rows may
+be of several sequences, each with a layout of its own. What the engine reads of a forward comes
+back in one copy; judgments and canvases lie on the host. Long chunks of context go through the
+network itself. Knows no policy, request or text.
 
 Where the adapter couples drafts, the forward does it, for all branches at once: whichever of them
 turns out to be the right one, the token before it is what its chain row judged. So the judgments of
 branches are coupled already, and there are no candidates to bring to the host.
 
-Shape suffixes: B batch (1), R rows of the graph, V vocabulary.
+Shape suffixes: B batch (1), R rows of the graph, T rows of one sequence, L judged rows, V
+vocabulary.
 """
 
 import functools
 import gc
 import weakref
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +28,7 @@ from torch import Tensor
 from model.coupling import read_candidates
 from model.masks import Attention, Branches
 from model.network import KVCache, Transformer
-from sampler.cuda.arena import Arena
+from sampler.cuda.arena import Arena, Contexts
 from sampler.cuda.graphs import GraphBook
 from sampler.cuda.kernel_set import TRITON, TWINS, KernelSet
 from sampler.cuda.layout import Layout
@@ -33,13 +37,19 @@ from sampler.judgment import Judgment
 from sampler.kernels.cpu.native import NativeCache
 from sampler.kv_cache import CachedSequence
 from sampler.policy import judge
-from sampler.runner import Runner, next_ids
+from sampler.runner import Forward, Runner, next_ids
 
 GRAPH_ROWS = (1, 16, 32, 64)
 """Rows of captured forwards; a forward takes the next larger one."""
+MOST_SEQUENCES = 4
+"""Of one captured forward."""
 SMALLEST_BUCKET = 256
 MOST_DISTANCE = 0.1
 """Between hidden rows, relative; rounding in bf16 makes 0.01, a mistake makes 1."""
+
+
+Placed = tuple[Literal["causal", "canvas"] | Branches, int]
+"""Whom rows of a sequence see, and how many they are."""
 
 
 class KernelError(RuntimeError):
@@ -52,42 +62,63 @@ class ArenaCache(KVCache):
     index: int
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What one sequence wants of a forward."""
+
+    sequence: CachedSequence
+    ids_T: Tensor
+    attention: Literal["causal", "canvas"] | Branches
+    gate_T: Tensor | None
+    rows: slice
+    """Those that are judged."""
+    needs_logits: bool
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which sequence of the arena, and where its context ends."""
+        cache, length = self.sequence.kv, len(self.sequence.tokens)
+        assert isinstance(cache, ArenaCache)
+        end = length + len(self.ids_T)
+        assert end <= cache.keys[0].shape[2], "the cache has no slot for the last rows"
+        return cache.index, length
+
+
 class _Buffers:
     """Tensors at fixed addresses of the forwards over R rows."""
 
     def __init__(self, num_rows: int, width: int, dtype: torch.dtype, device: torch.device) -> None:
-        # All that a forward is told, so that it is one copy: state, ids, gate.
-        self.inputs = torch.zeros(4 + 2 * num_rows, dtype=torch.int64, device=device)
+        # All that a forward is told, so that it is one copy: contexts, ids, gate.
+        self.inputs = torch.zeros(
+            2 * MOST_SEQUENCES + 2 * num_rows, dtype=torch.int64, device=device
+        )
         self.staging = torch.zeros_like(self.inputs, device="cpu", pin_memory=device.type == "cuda")
-        self.state, self.ids_R, self.gate_R = _parts(self.inputs, num_rows)
-        self.layout = Layout.causal(num_rows, device)
-        self.placed: tuple[str | Branches, int] | None = None
+        self.contexts, self.ids_R, self.gate_R = _parts(self.inputs, num_rows)
+        # The layout, too, is one copy.
+        self.placement = _placed((("causal", num_rows),), num_rows, device).clone()
+        self.layout = _layout_in(self.placement, num_rows)
+        self.placed: tuple[Placed, ...] | None = None
         self.hidden_RD = torch.zeros(num_rows, width, dtype=dtype, device=device)
         self.report_3R = torch.zeros(3, num_rows, dtype=torch.int64, device=device)
         """Tokens, and the bits of their confidence and of the shares of the rows behind them."""
 
-    def tell(self, state: list[int], ids_T: Tensor, gate_T: Tensor | None) -> None:
+    def tell(self, parts: Sequence[_Part]) -> None:
         """Send what one forward needs; the forward before must be done."""
         told = self.staging.zero_()
-        state_4, ids_R, gate_R = _parts(told, len(self.ids_R))
-        state_4.copy_(torch.tensor(state))
-        ids_R[: len(ids_T)] = ids_T
-        if gate_T is not None:
-            gate_R[: len(gate_T)] = gate_T
+        contexts, ids_R, gate_R = _parts(told, len(self.ids_R))
+        first = 0
+        for index, part in enumerate(parts):
+            contexts.sequences_B[index], contexts.lengths_B[index] = part.place
+            rows = slice(first, first + len(part.ids_T))
+            ids_R[rows] = part.ids_T
+            if part.gate_T is not None:
+                gate_R[rows] = part.gate_T
+            first = rows.stop
         self.inputs.copy_(told, non_blocking=True)
-
-    def place(self, attention: str | Branches, num_rows: int) -> None:
-        """Put the rows where `attention` has them, unless they are there."""
-        if self.placed != (attention, num_rows):
-            self.placed = (attention, num_rows)
-            device = self.layout.offsets_R.device
-            offsets_R, is_visible_RR, starts_R, sizes_R = _placed(
-                attention, num_rows, len(self.ids_R), device
-            )
-            self.layout.offsets_R.copy_(offsets_R)
-            self.layout.is_visible_RR.copy_(is_visible_RR)
-            self.layout.starts_C.copy_(starts_R)
-            self.layout.sizes_C.copy_(sizes_R)
+        placed = tuple((part.attention, len(part.ids_T)) for part in parts)
+        if placed != self.placed:
+            self.placed = placed
+            self.placement.copy_(_placed(placed, len(self.ids_R), self.placement.device))
 
 
 class GraphRunner(Runner):
@@ -140,7 +171,9 @@ class GraphRunner(Runner):
         bucket = SMALLEST_BUCKET
         while bucket < 2 * self.arena.num_positions:
             for num_rows in GRAPH_ROWS:
-                self._launch(num_rows, bucket)
+                self._launch(num_rows, bucket, 1)
+                if num_rows > 1:
+                    self._launch(num_rows, bucket, MOST_SEQUENCES)
             bucket *= 2
 
     @torch.inference_mode()
@@ -210,50 +243,91 @@ class GraphRunner(Runner):
         num_early: int = 0,
         needs_logits: bool,
     ) -> Judgment:
-        num_rows = ids_BT.shape[1]
-        if num_rows > GRAPH_ROWS[-1] or isinstance(attention, Tensor):
+        if ids_BT.shape[1] > GRAPH_ROWS[-1] or isinstance(attention, Tensor):
             return self._long_forward(
                 ids_BT, sequence, attention, gate_BT, rows, needs_logits=needs_logits
             )
+        gate_T = None if gate_BT is None else gate_BT[0]
+        return self._graph_forward(
+            [_Part(sequence, ids_BT[0], attention, gate_T, rows, needs_logits)]
+        )[0]
+
+    @property
+    def shares_forwards(self) -> bool:
+        """Forwards of a few sequences whose rows fit a graph are one launch."""
+        return True
+
+    @torch.inference_mode()
+    def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:
+        """One launch for different sequences, if all their rows fit a graph."""
+        num_rows = sum(len(forward.chain) + sum(forward.sizes) for forward in forwards)
+        if num_rows > GRAPH_ROWS[-1] or not 1 < len(forwards) <= MOST_SEQUENCES:
+            return super().advance_together(forwards)
+        return self._graph_forward([self._part(forward) for forward in forwards])
+
+    def _part(self, forward: Forward) -> _Part:
+        """The rows of a forward, as `advance` lays them out."""
+        num_chain, num_masks = len(forward.chain), sum(forward.sizes)
+        ids_T = torch.tensor(forward.chain + [self._network.config.mask_id] * num_masks)
+        assert num_masks == 0 or len(forward.sizes) == num_chain
+        num_judged = num_chain if forward.num_judged is None else forward.num_judged
+        return _Part(
+            forward.sequence,
+            ids_T,
+            Branches(forward.sizes) if num_masks else "causal",
+            torch.arange(len(ids_T)) >= num_chain if num_masks else None,
+            slice(num_chain - num_judged, len(ids_T)),
+            forward.needs_logits,
+        )
+
+    def _graph_forward(self, parts: Sequence[_Part]) -> list[Judgment]:
+        """One launch for all parts, each of another sequence; rows stand part by part."""
         self.num_forwards += 1
-        cache, start = sequence.kv, len(sequence.tokens)
-        assert isinstance(cache, ArenaCache)
-        assert start + num_rows <= self.arena.num_slots, "the cache has no slot for the last rows"
+        places = [part.place for part in parts]
+        assert len({index for index, _ in places}) == len(parts), "a sequence is there twice"
+        num_rows = sum(len(part.ids_T) for part in parts)
         graph_rows = next(size for size in GRAPH_ROWS if size >= num_rows)
         buffers = self._buffers[graph_rows]
-        buffers.tell([start, cache.index, 0, 0], ids_BT[0], None if gate_BT is None else gate_BT[0])
-        buffers.place(attention, num_rows)
+        buffers.tell(parts)
         bucket = SMALLEST_BUCKET
-        while bucket < start + graph_rows:
+        while bucket < max(length for _, length in places) + graph_rows:
             bucket *= 2
-        self._launch(graph_rows, bucket)
+        self._launch(graph_rows, bucket, 1 if len(parts) == 1 else MOST_SEQUENCES)
         report_3R = buffers.report_3R.to("cpu", copy=True)
-        report_3R[2, num_rows - 1] = 0  # no row of this forward is behind it
-        report_3R = report_3R[:, rows]
-        logits_LV = None
-        if needs_logits:
-            logits_LV = F.linear(buffers.hidden_RD[rows], self._rows.head_VD).float().cpu()
-        confidence_L, shares_L = report_3R[1:].to(torch.int32).view(torch.float32)
-        return Judgment(report_3R[0], confidence_L, shares_L, logits_LV)
+        judgments, first = [], 0
+        for part in parts:
+            end = first + len(part.ids_T)
+            report_3R[2, end - 1] = 0  # no row of its own is behind it
+            rows = range(first, end)[part.rows]
+            judged = slice(rows.start, rows.stop)
+            logits_LV = None
+            if part.needs_logits:
+                logits_LV = F.linear(buffers.hidden_RD[judged], self._rows.head_VD).float().cpu()
+            confidence_L, shares_L = report_3R[1:, judged].to(torch.int32).view(torch.float32)
+            judgments.append(Judgment(report_3R[0, judged], confidence_L, shares_L, logits_LV))
+            first = end
+        return judgments
 
-    def _launch(self, num_rows: int, bucket: int) -> None:
+    def _launch(self, num_rows: int, bucket: int, num_sequences: int) -> None:
         buffers = self._buffers[num_rows]
+        # To look for others costs a sequence a few loads a launch: alone it has a graph of its own.
+        bounds = buffers.layout.bounds[: num_sequences + 1]
+        layout = replace(buffers.layout, bounds=bounds)
+        contexts = Contexts(
+            buffers.contexts.sequences_B[:num_sequences], buffers.contexts.lengths_B[:num_sequences]
+        )
 
         def forward() -> None:
             is_gated_R = buffers.gate_R != 0
-            hidden_RD = self._rows.hidden(
-                buffers.ids_R, buffers.layout, buffers.state, bucket, is_gated_R
-            )
-            verdict = self._rows.judge(
-                hidden_RD, buffers.ids_R.roll(-1), buffers.layout, is_gated_R
-            )
+            hidden_RD = self._rows.hidden(buffers.ids_R, layout, contexts, bucket, is_gated_R)
+            verdict = self._rows.judge(hidden_RD, buffers.ids_R.roll(-1), layout, is_gated_R)
             shares_R = (verdict.wanted_R - verdict.logits_R).exp()
             buffers.hidden_RD.copy_(hidden_RD)
             buffers.report_3R[0].copy_(verdict.tokens_R)
             buffers.report_3R[1].copy_(verdict.confidence_R.view(torch.int32))
             buffers.report_3R[2].copy_(shares_R.view(torch.int32))
 
-        self._graphs.run((num_rows, bucket), forward)
+        self._graphs.run((num_rows, bucket, num_sequences), forward)
 
     def _long_forward(
         self,
@@ -299,34 +373,48 @@ class GraphRunner(Runner):
         )
 
 
-def _parts(inputs: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """State, ids and gate."""
-    return inputs[:4], inputs[4 : 4 + num_rows], inputs[4 + num_rows :]
+def _parts(inputs: Tensor, num_rows: int) -> tuple[Contexts, Tensor, Tensor]:
+    """Contexts, ids and gate."""
+    sequences_B, lengths_B = inputs[: 2 * MOST_SEQUENCES].view(2, MOST_SEQUENCES)
+    ids_R, gate_R = inputs[2 * MOST_SEQUENCES :].view(2, num_rows)
+    return Contexts(sequences_B, lengths_B), ids_R, gate_R
 
 
-@functools.lru_cache(maxsize=256)
-def _placed(
-    attention: str | Branches, num_rows: int, graph_rows: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A layout whose last rows only fill the graph up: those see themselves alone.
+def _layout_in(placement: Tensor, num_rows: int) -> Layout:
+    """A layout as views of a tensor; branches are told for each row, not for chain rows alone."""
+    offsets_R, starts_R, sizes_R = placement[: 3 * num_rows].view(3, num_rows)
+    bounds = placement[3 * num_rows :][: MOST_SEQUENCES + 1]
+    bits = placement[3 * num_rows + MOST_SEQUENCES + 1 :]
+    is_visible_RR = bits.view(torch.bool)[: num_rows**2].view(num_rows, num_rows)
+    return Layout(offsets_R, is_visible_RR, starts_R, sizes_R, bounds)
 
-    Offsets and visibility, and for each row where the branch behind it begins and how long it is.
+
+@functools.lru_cache(maxsize=1024)
+def _placed(placed: tuple[Placed, ...], graph_rows: int, device: torch.device) -> Tensor:
+    """Where the rows of each sequence stand, and whom they see, for `_layout_in`.
+
+    The last rows only fill the graph up: they see themselves alone, behind the last sequence.
     """
-    if isinstance(attention, Branches):
-        layout = Layout.of(attention.sizes, torch.device("cpu"))
-    elif attention == "canvas":
-        layout = Layout.canvas(num_rows, torch.device("cpu"))
-    else:
-        layout = Layout.causal(num_rows, torch.device("cpu"))
-    offsets_R, starts_R, sizes_R = torch.zeros(3, graph_rows, dtype=torch.int64)
-    offsets_R[:num_rows] = layout.offsets_R
-    starts_R[: layout.num_slots] = layout.starts_C
-    sizes_R[: layout.num_slots] = layout.sizes_C
-    is_visible_RR = torch.eye(graph_rows, dtype=torch.bool)
-    is_visible_RR[:num_rows, :num_rows] = layout.is_visible_RR
-    return (
-        offsets_R.to(device),
-        is_visible_RR.to(device),
-        starts_R.to(device),
-        sizes_R.to(device),
+    num_bytes = graph_rows**2
+    placement = torch.zeros(
+        3 * graph_rows + MOST_SEQUENCES + 1 + -(-num_bytes // 8), dtype=torch.int64
     )
+    whole = _layout_in(placement, graph_rows)
+    whole.is_visible_RR.fill_diagonal_(True)
+    whole.bounds.fill_(graph_rows)
+    first = 0
+    for index, (attention, num_rows) in enumerate(placed):
+        if isinstance(attention, Branches):
+            layout = Layout.of(attention.sizes, torch.device("cpu"))
+        elif attention == "canvas":
+            layout = Layout.canvas(num_rows, torch.device("cpu"))
+        else:
+            layout = Layout.causal(num_rows, torch.device("cpu"))
+        rows, chain = slice(first, first + num_rows), slice(first, first + layout.num_slots)
+        whole.offsets_R[rows] = layout.offsets_R
+        whole.is_visible_RR[rows, rows] = layout.is_visible_RR
+        whole.starts_C[chain] = layout.starts_C + first
+        whole.sizes_C[chain] = layout.sizes_C
+        whole.bounds[index] = first
+        first += num_rows
+    return placement.to(device)

@@ -205,6 +205,7 @@ class KernelBench(Stopwatch):
                     network.cos_TK,
                     network.sin_TK,
                     layout.offsets_R,
+                    layout.bounds,
                     sequence,
                     n,
                     *loop.arena.layer(index),
@@ -215,7 +216,13 @@ class KernelBench(Stopwatch):
             ms = self.over(
                 list(layers),
                 lambda index, n=length, b=bucket: kernels.attention(
-                    queries, *loop.arena.layer(index), layout.is_visible_RR, sequence, n, b
+                    queries,
+                    *loop.arena.layer(index),
+                    layout.is_visible_RR,
+                    layout.bounds,
+                    sequence,
+                    n,
+                    b,
                 ),
             )
             num_bytes = 2 * (context + num_rows) * config.num_kv_heads * config.head_dim
@@ -241,13 +248,14 @@ class KernelBench(Stopwatch):
             queries = torch.randn(num_rows, config.num_heads, config.head_dim, device=self.device)
             queries = queries.to(dtype)
             layout = Layout.causal(num_rows, self.device)
-            place = (torch.zeros_like(wanted[:1]), torch.full_like(wanted[:1], context))
+            contexts = (torch.zeros_like(wanted[:1]), torch.full_like(wanted[:1], context))
+            place = (layout.is_visible_RR, layout.bounds, *contexts)
 
-            def heads(q=queries, layout=layout, place=place) -> float:
+            def heads(q=queries, place=place) -> float:
                 return self.over(
                     list(range(config.num_layers)),
                     lambda index: network.kernels.attention(
-                        q, *loop.arena.layer(index), layout.is_visible_RR, *place, 2 * context
+                        q, *loop.arena.layer(index), *place, 2 * context
                     ),
                 )
 

@@ -11,7 +11,7 @@ from model.network import KVCache, Transformer
 from tests.interpreter import DEVICE, HAS_GPU
 
 pytest.importorskip("triton")
-from sampler.cuda.arena import Arena
+from sampler.cuda.arena import Arena, Contexts
 from sampler.cuda.kernel_set import TRITON, TWINS
 from sampler.cuda.layout import Layout
 from sampler.cuda.loop import DeviceLoop, LoopSettings
@@ -211,10 +211,11 @@ def test_a_forward_is_that_of_the_network(kernels):
         device=DEVICE,
     )  # fmt: skip
     ADAPTED(torch.tensor([context], device=DEVICE), cache=arena.sequence(1))
-    state = torch.tensor([len(context), 1, 0, 0], device=DEVICE)
+    numbers = torch.tensor([1, len(context)], device=DEVICE)
+    contexts = Contexts(numbers[:1], numbers[1:])
     ids = torch.tensor([3, 17, *[CONFIG.mask_id] * 3], device=DEVICE)
     gate = ids == CONFIG.mask_id
-    found = DeviceNetwork(ADAPTED, arena, kernels).hidden(ids, layout, state, 160, gate)
+    found = DeviceNetwork(ADAPTED, arena, kernels).hidden(ids, layout, contexts, 160, gate)
     cache = KVCache.allocate(CONFIG, 160, dtype=torch.float32, device=DEVICE)
     ADAPTED(torch.tensor([context], device=DEVICE), cache=cache)
     expected = ADAPTED.hidden(

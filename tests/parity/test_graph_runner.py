@@ -19,7 +19,7 @@ from sampler.engine import Engine
 from sampler.generation import EngineSettings
 from sampler.kv_cache import CachedSequence
 from sampler.policy import UnmaskPolicy
-from sampler.runner import Runner
+from sampler.runner import Forward, Runner
 from tests.property.test_engine import MODES, TEXT, TOKENIZER, VOCABULARY, ask, complete, model
 
 NETWORK, UNCOUPLED = (model(True, coupling_rank=rank).to(DEVICE) for rank in (5, 0))
@@ -119,6 +119,67 @@ def test_branches_are_coupled_as_the_network_couples_them():
     assert num_changed, "the coupling makes a difference"
 
 
+def forwards_behind_contexts(runner, *shapes):
+    """Forwards of `(length, chain, sizes, num_judged)`, each of a sequence of its own."""
+    forwards = []
+    for index, (length, num_chain, sizes, num_judged) in enumerate(shapes):
+        ids = torch.randint(0, 500, (length + num_chain,), generator=torch.manual_seed(index))
+        context, chain = ids[:length].tolist(), ids[length:].tolist()
+        sequence = CachedSequence(runner.allocate(300))
+        runner.advance(sequence, context, num_judged=0)
+        sequence.extend(context)
+        forwards.append(Forward(sequence, chain, sizes, num_judged, needs_logits=index == 1))
+    return forwards
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(20, 3, (2, 0, 4), None), (250, 5, (), 2)],
+        [(1, 1, (), None), (130, 4, (3, 1, 0, 5), 4), (77, 6, (0, 0, 0, 0, 0, 7), 1)],
+        [(200, 16, (), 0), (3, 2, (7, 7), None), (40, 4, (2, 3, 2, 1), None), (40, 1, (15,), 1)],
+    ],
+    ids=["two", "three", "four"],
+)
+@torch.inference_mode()
+def test_forwards_together_are_those_of_each_alone(shapes):
+    runner = GraphRunner(NETWORK, num_sequences=4, num_positions=300)
+    assert runner.shares_forwards
+    forwards = forwards_behind_contexts(runner, *shapes)
+    before = runner.num_forwards
+    judgments = runner.advance_together(forwards)
+    assert runner.num_forwards == before + 1
+    kept = [forward.sequence.kv.keys[1].clone() for forward in forwards]
+    for forward, found, keys in zip(forwards, judgments, kept, strict=True):
+        (expected,) = runner.advance_together([forward])
+        assert found.tokens == expected.tokens
+        torch.testing.assert_close(found.confidence_L, expected.confidence_L, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.shares_L, expected.shares_L, atol=1e-5, rtol=1e-4)
+        assert (found.logits_LV is None) == (expected.logits_LV is None)
+        if found.logits_LV is not None:
+            torch.testing.assert_close(found.logits, expected.logits, atol=1e-3, rtol=0)
+        end = len(forward.sequence.tokens) + len(forward.chain)
+        own = forward.sequence.kv.keys[1][:, :, :end]
+        torch.testing.assert_close(keys[:, :, :end], own, atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_what_does_not_fit_one_launch_takes_several():
+    runner = GraphRunner(NETWORK, num_sequences=5, num_positions=300)
+    one = (9, 2, (3, 3), None)
+    for shapes in ([one] * 5, [one, (9, 60, (), None)]):
+        forwards = forwards_behind_contexts(runner, *shapes)
+        before = runner.num_forwards
+        found = runner.advance_together(forwards)
+        assert runner.num_forwards == before + len(shapes)
+        alone = [runner.advance(each.sequence, each.chain, each.sizes) for each in forwards]
+        assert [each.tokens for each in found] == [each.tokens for each in alone]
+        with pytest.raises(AssertionError, match="twice"):
+            runner.advance_together(forwards[:1] * 2)
+        del forwards
+        gc.collect()
+
+
 def test_a_sequence_that_nobody_holds_is_free_again():
     runner = GraphRunner(NETWORK, num_sequences=2, num_positions=50)
     first, second = runner.allocate(50), runner.allocate(20)
@@ -135,7 +196,7 @@ def test_all_forwards_can_be_captured_ahead():
     runner = GraphRunner(NETWORK, num_sequences=1, num_positions=300)
     runner.warm_up()
     assert runner.num_forwards == 0
-    assert len(runner._graphs) in (0, 2 * len(GRAPH_ROWS))  # a CPU captures nothing
+    assert len(runner._graphs) in (0, 2 * (2 * len(GRAPH_ROWS) - 1))  # a CPU captures nothing
 
 
 def test_kernels_prove_themselves_before_they_are_used():

@@ -36,6 +36,7 @@ from model.config import NAMED
 from model.network import Transformer
 from sampler.cuda.kernel_set import TRITON
 from sampler.cuda.loop import DeviceLoop, LoopSettings
+from sampler.cuda.runner import MOST_SEQUENCES, GraphRunner
 
 config = replace(NAMED["debug"], num_layers=1)
 model = Transformer(config).to(torch.bfloat16).requires_grad_(False)
@@ -46,6 +47,8 @@ loop = DeviceLoop(model, num_sequences=1, num_positions=64, settings=settings, k
 for mode in ("exact", "diffusion"):
     loop.begin(mode, 0, 3, 4, 10)
     loop.launch(mode, 3)
+runner = GraphRunner(model, num_sequences=2, num_positions=64, kernels=TRITON)
+runner._launch(16, 256, MOST_SEQUENCES)
 print(*sorted(compiled))
 """
 KERNELS = {

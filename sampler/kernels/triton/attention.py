@@ -2,17 +2,20 @@
 
 The slots are split into chunks of a fixed size, one program each (flash-decoding); a second launch
 adds the chunks in their order. Where the context ends is read on the device, so one launch serves
-all lengths up to its bucket. Chunks lie at fixed slots and the first operands are of fixed size,
-so that what a row gets depends neither on the rows beside it nor on the bucket.
+all lengths up to its bucket. Rows may be of several sequences; a program's are of one. Chunks lie
+at fixed slots and the first operands are of fixed size, so that what a row gets depends neither on
+the rows beside it nor on the bucket.
 
 Knows neither layers nor tokens. Shape suffixes: R rows, H query heads, G key/value heads, K head
-dim, Q sequences, S slots, M = R · H/G, C chunks.
+dim, Q sequences, S slots, M = R · H/G, C chunks, B segments (see `segments`).
 """
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from sampler.kernels.triton.segments import segment_of, segment_of_tile, segments
 
 CHUNK = 128
 """Slots per program."""
@@ -26,20 +29,23 @@ def attention(
     keys_QGSK: Tensor,
     values_QGSK: Tensor,
     is_visible_RR: Tensor,
-    sequence_1: Tensor,
-    length_1: Tensor,
+    bounds: Tensor,
+    sequences_B: Tensor,
+    lengths_B: Tensor,
     bucket: int,
 ) -> Tensor:
     """What the rows attend to, (R, H · K) in the queries' type.
 
     Args:
         queries_RHK: rotated queries; query heads that share a key/value head are neighbors.
-        keys_QGSK: keys of all sequences; those of row i are at slot `length + i`.
+        keys_QGSK: keys of all sequences; those of a segment's row i are at slot `length + i`.
         values_QGSK: values likewise.
-        is_visible_RR: bool, whether a row sees another; every row sees the whole context.
-        sequence_1: which sequence, int64, on the device.
-        length_1: slots of its context, int64, on the device.
-        bucket: slots that are looked at; at least `length + R`.
+        is_visible_RR: bool, whether a row sees another one of its segment; every row sees the whole
+            context of its sequence, and none sees a row of another segment.
+        bounds: see `segments`.
+        sequences_B: which sequence the rows of a segment are of, int64, on the device.
+        lengths_B: slots of its context, int64, on the device.
+        bucket: slots that are looked at; for each segment at least `length` and its rows.
     """
     num_rows, num_heads, head_dim = queries_RHK.shape
     _, num_kv_heads, num_slots, _ = keys_QGSK.shape
@@ -55,13 +61,17 @@ def attention(
     sums_CGMK = torch.empty((*shape, head_dim), dtype=torch.float32, device=queries_RHK.device)
     tops_CGM = torch.empty(shape, dtype=torch.float32, device=queries_RHK.device)
     weights_CGM = torch.empty_like(tops_CGM)
-    _chunks[(triton.cdiv(num_members, block_members), num_kv_heads, num_chunks)](
+    num_segments = len(sequences_B)
+    # Each segment may leave its last tile unfilled.
+    num_tiles = triton.cdiv(num_members, block_members) + num_segments - 1
+    _chunks[(num_tiles, num_kv_heads, num_chunks)](
         queries_RHK,
         keys_QGSK,
         values_QGSK,
         is_visible_RR.view(torch.int8),
-        sequence_1,
-        length_1,
+        bounds,
+        sequences_B,
+        lengths_B,
         sums_CGMK,
         tops_CGM,
         weights_CGM,
@@ -71,6 +81,7 @@ def attention(
         keys_QGSK.stride(1),
         num_kv_heads,
         head_dim**-0.5,
+        NUM_SEGMENTS=num_segments,
         GROUP=group_size,
         HEAD_DIM=head_dim,
         CHUNK=CHUNK,
@@ -83,11 +94,13 @@ def attention(
         sums_CGMK,
         tops_CGM,
         weights_CGM,
-        length_1,
+        bounds,
+        lengths_B,
         attended_RHK,
-        num_rows,
         num_chunks,
         num_kv_heads,
+        num_rows,
+        NUM_SEGMENTS=num_segments,
         GROUP=group_size,
         HEAD_DIM=head_dim,
         CHUNK=CHUNK,
@@ -101,22 +114,27 @@ def attention_twin(
     keys_QGSK: Tensor,
     values_QGSK: Tensor,
     is_visible_RR: Tensor,
-    sequence_1: Tensor,
-    length_1: Tensor,
+    bounds: Tensor,
+    sequences_B: Tensor,
+    lengths_B: Tensor,
     bucket: int,
 ) -> Tensor:
     """See `attention`."""
-    num_rows, num_heads, head_dim = queries_RHK.shape
-    sequence, length = int(sequence_1), int(length_1)
-    end = length + num_rows
-    assert end <= bucket, "the bucket is too small for the context"
+    num_heads, head_dim = queries_RHK.shape[1:]
     group_size = num_heads // keys_QGSK.shape[1]
-    keys_HSK = keys_QGSK[sequence, :, :end].float().repeat_interleave(group_size, 0)
-    values_HSK = values_QGSK[sequence, :, :end].float().repeat_interleave(group_size, 0)
-    scores_HRS = queries_RHK.float().transpose(0, 1) @ keys_HSK.transpose(1, 2) * head_dim**-0.5
-    scores_HRS[:, :, length:].masked_fill_(~is_visible_RR, -torch.inf)
-    attended_HRK: Tensor = scores_HRS.softmax(-1) @ values_HSK
-    return attended_HRK.transpose(0, 1).reshape(num_rows, -1).to(queries_RHK.dtype)
+    attended_RHK = torch.empty_like(queries_RHK)
+    for rows, sequence, length in segments(bounds, sequences_B, lengths_B):
+        end = length + rows.stop - rows.start
+        assert end <= bucket, "the bucket is too small for the context"
+        keys_HSK = keys_QGSK[sequence, :, :end].float().repeat_interleave(group_size, 0)
+        values_HSK = values_QGSK[sequence, :, :end].float().repeat_interleave(group_size, 0)
+        queries_HRK = queries_RHK[rows].float().transpose(0, 1)
+        scores_HRS = queries_HRK @ keys_HSK.transpose(1, 2) * head_dim**-0.5
+        scores_HRS[:, :, length:].masked_fill_(~is_visible_RR[rows, rows], -torch.inf)
+        attended_RHK[rows] = (
+            (scores_HRS.softmax(-1) @ values_HSK).transpose(0, 1).to(queries_RHK.dtype)
+        )
+    return attended_RHK.view(len(queries_RHK), -1)
 
 
 @triton.jit
@@ -125,8 +143,9 @@ def _chunks(
     keys,
     values,
     is_visible,
-    sequence,
-    length,
+    bounds,
+    sequences,
+    lengths,
     sums,
     tops,
     weights,
@@ -136,22 +155,27 @@ def _chunks(
     head_stride,
     num_kv_heads,
     scale,
+    NUM_SEGMENTS: tl.constexpr,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
     kv_head, chunk = tl.program_id(1), tl.program_id(2)
-    start = tl.load(length)
-    if chunk * CHUNK < start + num_rows:
-        m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    segment, tile = segment_of_tile(bounds, tl.program_id(0), GROUP, BLOCK_M, NUM_SEGMENTS)
+    first = tl.load(bounds + segment).to(tl.int32)
+    end = tl.load(bounds + segment + 1).to(tl.int32)
+    start = tl.load(lengths + segment)
+    stop = start + end - first
+    if (tile * BLOCK_M < (end - first) * GROUP) & (chunk * CHUNK < stop):
+        m = first * GROUP + tile * BLOCK_M + tl.arange(0, BLOCK_M)
         s = chunk * CHUNK + tl.arange(0, CHUNK)
         k = tl.arange(0, HEAD_DIM)
         row = m // GROUP
         head = kv_head * GROUP + m % GROUP
-        is_member = row < num_rows
-        is_slot = (s < start + num_rows) & (s < num_slots)
-        base = tl.load(sequence) * sequence_stride + kv_head * head_stride
+        is_member = row < end
+        is_slot = (s < stop) & (s < num_slots)
+        base = tl.load(sequences + segment) * sequence_stride + kv_head * head_stride
         # Columns are queries: (head dim, members), so that the slots are the first operand.
         query = tl.load(
             queries + (row[None, :] * GROUP * num_kv_heads + head[None, :]) * HEAD_DIM + k[:, None],
@@ -164,7 +188,7 @@ def _chunks(
         fresh = s - start
         is_fresh = (fresh >= 0) & is_slot
         sees = tl.load(
-            is_visible + row[None, :] * num_rows + fresh[:, None],
+            is_visible + row[None, :] * num_rows + first + fresh[:, None],
             mask=is_fresh[:, None] & is_member[None, :],
             other=0,
         )
@@ -186,11 +210,13 @@ def _combine(
     sums,
     tops,
     weights,
-    length,
+    bounds,
+    lengths,
     attended,
-    num_rows,
     num_chunks,
     num_kv_heads,
+    num_rows,
+    NUM_SEGMENTS: tl.constexpr,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     CHUNK: tl.constexpr,
@@ -199,7 +225,8 @@ def _combine(
     k = tl.arange(0, HEAD_DIM)
     kv_head = head // GROUP
     member = row * GROUP + head % GROUP
-    used = tl.minimum(tl.cdiv(tl.load(length) + num_rows, CHUNK), num_chunks)
+    segment, _, count = segment_of(bounds, row, NUM_SEGMENTS)
+    used = tl.minimum(tl.cdiv(tl.load(lengths + segment) + count, CHUNK), num_chunks)
     highest = float("-inf")
     total = 0.0
     mixed = tl.zeros((HEAD_DIM,), tl.float32)

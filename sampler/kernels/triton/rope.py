@@ -4,13 +4,16 @@ Adds the parts and the bias, rotates by each row's own position (RoFormer 2104.0
 convention) and writes keys and values behind the context, in one launch. Knows no attention.
 
 Shape suffixes: R rows, N outputs of the product (H · K + 2 · G · K), H query heads, G key/value
-heads, K head dim, P parts of a sum (see `linear`), Q sequences, S slots, T positions.
+heads, K head dim, P parts of a sum (see `linear`), Q sequences, S slots, T positions, B segments
+(see `segments`).
 """
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from sampler.kernels.triton.segments import segment_of, segments
 
 
 def rotate_and_store(
@@ -19,12 +22,15 @@ def rotate_and_store(
     cos_TK: Tensor,
     sin_TK: Tensor,
     offsets_R: Tensor,
-    sequence_1: Tensor,
-    length_1: Tensor,
+    bounds: Tensor,
+    sequences_B: Tensor,
+    lengths_B: Tensor,
     keys_QGSK: Tensor,
     values_QGSK: Tensor,
 ) -> Tensor:
-    """Rotated queries (R, H, K) in the cache's type; row i's K/V go to slot `length + i`.
+    """Rotated queries (R, H, K) in the cache's type.
+
+    K/V of a segment's row i go to slot `length + i` of its sequence.
 
     Args:
         parts_PRN: parts of the product, float32.
@@ -32,8 +38,9 @@ def rotate_and_store(
         cos_TK: cosines of all positions.
         sin_TK: sines likewise.
         offsets_R: where each row stands, counted from `length`, int64.
-        sequence_1: which sequence, int64, on the device.
-        length_1: slots of its context, int64, on the device.
+        bounds: see `segments`.
+        sequences_B: which sequence the rows of a segment are of, int64, on the device.
+        lengths_B: slots of its context, int64, on the device.
         keys_QGSK: keys of all sequences, written to.
         values_QGSK: values likewise.
     """
@@ -50,8 +57,9 @@ def rotate_and_store(
         cos_TK,
         sin_TK,
         offsets_R,
-        sequence_1,
-        length_1,
+        bounds,
+        sequences_B,
+        lengths_B,
         queries_RHK,
         keys_QGSK,
         values_QGSK,
@@ -63,6 +71,7 @@ def rotate_and_store(
         keys_QGSK.stride(1),
         num_heads,
         num_kv_heads,
+        NUM_SEGMENTS=len(sequences_B),
         NUM_PARTS=num_parts,
         HAS_BIAS=bias_N is not None,
         HALF=head_dim // 2,
@@ -77,8 +86,9 @@ def rotate_and_store_twin(
     cos_TK: Tensor,
     sin_TK: Tensor,
     offsets_R: Tensor,
-    sequence_1: Tensor,
-    length_1: Tensor,
+    bounds: Tensor,
+    sequences_B: Tensor,
+    lengths_B: Tensor,
     keys_QGSK: Tensor,
     values_QGSK: Tensor,
 ) -> Tensor:
@@ -90,18 +100,22 @@ def rotate_and_store_twin(
         qkv_RN = qkv_RN + bias_N.float()
     heads_RHK = qkv_RN.view(num_rows, -1, head_dim)
     num_heads = num_outputs // head_dim - 2 * num_kv_heads
-    sequence, length = int(sequence_1), int(length_1)
-    positions_R = (length + offsets_R).clamp(max=len(cos_TK) - 1)
-    cos_R1K, sin_R1K = cos_TK[positions_R, None].float(), sin_TK[positions_R, None].float()
-    low, high = heads_RHK.chunk(2, dim=-1)
-    rotated_RHK = heads_RHK * cos_R1K + torch.cat((-high, low), dim=-1) * sin_R1K
-    end = min(length + num_rows, num_slots)
-    for cache_QGSK, source_RGK in (
-        (keys_QGSK, rotated_RHK[:, num_heads : num_heads + num_kv_heads]),
-        (values_QGSK, heads_RHK[:, num_heads + num_kv_heads :]),
-    ):
-        source_GRK = source_RGK.transpose(0, 1)[:, : end - length]
-        cache_QGSK[sequence, :, length:end] = source_GRK.to(cache_QGSK.dtype)
+    values_RGK = heads_RHK[:, num_heads + num_kv_heads :].to(values_QGSK.dtype)
+    rotated_RHK = torch.empty_like(heads_RHK[:, : num_heads + num_kv_heads])
+    for rows, sequence, length in segments(bounds, sequences_B, lengths_B):
+        positions_R = (length + offsets_R[rows]).clamp(max=len(cos_TK) - 1)
+        cos_R1K, sin_R1K = cos_TK[positions_R, None].float(), sin_TK[positions_R, None].float()
+        unrotated_RHK = heads_RHK[rows, : num_heads + num_kv_heads]
+        low, high = unrotated_RHK.chunk(2, dim=-1)
+        rotated_RHK[rows] = unrotated_RHK * cos_R1K + torch.cat((-high, low), dim=-1) * sin_R1K
+        num_stored = min(rows.stop - rows.start, num_slots - length)
+        stored, slots = (
+            slice(rows.start, rows.start + num_stored),
+            slice(length, length + num_stored),
+        )
+        keys_RGK = rotated_RHK[stored, num_heads:].to(keys_QGSK.dtype)
+        keys_QGSK[sequence, :, slots] = keys_RGK.transpose(0, 1)
+        values_QGSK[sequence, :, slots] = values_RGK[stored].transpose(0, 1)
     return rotated_RHK[:, :num_heads].to(keys_QGSK.dtype)
 
 
@@ -112,8 +126,9 @@ def _rotate_and_store(
     cos,
     sin,
     offsets,
-    sequence,
-    length,
+    bounds,
+    sequences,
+    lengths,
     queries,
     keys,
     values,
@@ -125,6 +140,7 @@ def _rotate_and_store(
     head_stride,
     num_heads,
     num_kv_heads,
+    NUM_SEGMENTS: tl.constexpr,
     NUM_PARTS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HALF: tl.constexpr,
@@ -141,7 +157,8 @@ def _rotate_and_store(
     if HAS_BIAS:
         low += tl.load(bias + column).to(tl.float32)
         high += tl.load(bias + column + HALF).to(tl.float32)
-    start = tl.load(length)
+    segment, first, _ = segment_of(bounds, row, NUM_SEGMENTS)
+    start = tl.load(lengths + segment)
     if head < num_heads + num_kv_heads:
         position = tl.minimum(start + tl.load(offsets + row), num_positions - 1)
         angle = position * 2 * HALF + k
@@ -156,10 +173,11 @@ def _rotate_and_store(
         tl.store(query, low.to(queries.dtype.element_ty))
         tl.store(query + HALF, high.to(queries.dtype.element_ty))
     else:
-        slot = start + row
+        slot = start + row - first
         is_slot = slot + k * 0 < num_slots
         kv_head = (head - num_heads) % num_kv_heads
-        place = tl.load(sequence) * sequence_stride + kv_head * head_stride + slot * 2 * HALF + k
+        place = tl.load(sequences + segment) * sequence_stride + kv_head * head_stride
+        place += slot * 2 * HALF + k
         if head < num_heads + num_kv_heads:
             tl.store(keys + place, low.to(keys.dtype.element_ty), mask=is_slot)
             tl.store(keys + place + HALF, high.to(keys.dtype.element_ty), mask=is_slot)
