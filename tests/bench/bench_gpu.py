@@ -14,7 +14,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,9 @@ from model.adapter import Adapter, AdapterConfig  # noqa: E402
 from model.config import NAMED  # noqa: E402
 from model.network import Transformer  # noqa: E402
 from sampler.cuda.loop import DeviceLoop, LoopSettings  # noqa: E402
+from sampler.cuda.runner import GraphRunner  # noqa: E402
+from sampler.kv_cache import CachedSequence  # noqa: E402
+from sampler.runner import Forward, Runner  # noqa: E402
 from tests.bench.gpu_kernels import KernelBench  # noqa: E402
 
 LAYOUTS = {
@@ -39,6 +43,7 @@ LAYOUTS = {
 }
 FAST_STEPS = (1, 2, 4)
 ACCEPTED = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+TOGETHER = (1, 2, 4)
 COMPLETION = 32
 TYPED = 4
 
@@ -126,6 +131,36 @@ class Bench(KernelBench):
             else:
                 times.append(self.milliseconds(launch))
         return statistics.median(times[1:] or times)  # the first one captures
+
+    def together(self, runner: GraphRunner, context: int) -> None:
+        """Several requests' forwards of 16 rows in one launch, as the engine asks for them."""
+        forwards = []
+        for _ in range(max(TOGETHER)):
+            sequence = CachedSequence(runner.allocate(runner.arena.num_positions))
+            sequence.extend([3] * context)
+            forwards.append(Forward(sequence, [5] * 4, (3,) * 4))
+        for count in TOGETHER:
+            ms = self.host_milliseconds(partial(runner.advance_together, forwards[:count]))
+            ms_apart = self.host_milliseconds(
+                partial(Runner.advance_together, runner, forwards[:count])
+            )
+            self.tell(
+                "together",
+                sequences=count,
+                rows=16 * count,
+                context=context,
+                ms=round(ms, 4),
+                ms_one_after_the_other=round(ms_apart, 4),
+            )
+
+    def host_milliseconds(self, forward: Callable[[], object]) -> float:
+        """Median of what blocks the host; the first ones capture."""
+        times = []
+        for _ in range(self.options.repeats + 2):
+            started = time.perf_counter()
+            forward()
+            times.append(1000 * (time.perf_counter() - started))
+        return statistics.median(times[2:])
 
     def host(self, loop: DeviceLoop, context: int) -> None:
         """What a launched step costs the host."""
@@ -308,6 +343,8 @@ def main() -> None:
         canvas = bench.diffusion(canvas_loops)
         context = 1024 if 1024 in options.contexts else options.contexts[0]
         bench.host(loops["16 rows"], context)
+        runner = GraphRunner(model, num_sequences=max(TOGETHER), num_positions=num_positions)
+        bench.together(runner, context)
         best = bench.loops(loops, context)
         bench.kernels(loops["16 rows"])
         if options.sweep:

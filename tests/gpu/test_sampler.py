@@ -15,7 +15,7 @@ from sampler.load import open_engine
 from tests.parity.test_device_loop import *  # noqa: F403
 from tests.parity.test_device_loop import ADAPTED, completion, context_of
 from tests.parity.test_graph_runner import *  # noqa: F403
-from tests.parity.test_graph_runner import ask, complete
+from tests.parity.test_graph_runner import ask, complete, forwards_behind_contexts
 from tests.tiny_model import write_tiny_model
 from tests.unit.test_triton_attention import *  # noqa: F403
 from tests.unit.test_triton_couple import *  # noqa: F403
@@ -87,6 +87,23 @@ def test_exact_is_ar_in_bf16(real_shape):
         assert found == expected
 
 
+@torch.inference_mode()
+def test_sequences_together_get_the_bits_of_each_alone(real_shape):
+    runner = GraphRunner(real_shape, num_sequences=3, num_positions=300)
+    shapes = [(200, 4, (3,) * 4, None), (37, 2, (7, 7), None), (280, 16, (), 2)]
+    forwards = forwards_behind_contexts(runner, *shapes)
+    for _ in range(2):  # captured, then replayed
+        together = runner.advance_together(forwards)
+        kept = [forward.sequence.kv.keys[-1].clone() for forward in forwards]
+    for forward, found, keys in zip(forwards, together, kept, strict=True):
+        (expected,) = runner.advance_together([forward])
+        assert found.tokens == expected.tokens
+        assert torch.equal(found.confidence_L, expected.confidence_L)
+        assert torch.equal(found.shares_L, expected.shares_L)
+        end = len(forward.sequence.tokens) + len(forward.chain) + sum(forward.sizes)
+        assert torch.equal(keys[:, :, :end], forward.sequence.kv.keys[-1][:, :, :end])
+
+
 def test_an_engine_on_a_gpu_runs_graphs_and_writes_what_a_cpu_does(tmp_path):
     folder = write_tiny_model(tmp_path)
     texts = []
@@ -109,7 +126,7 @@ def test_a_bf16_forward_is_near_the_networks(real_shape):
     loop.prefill(0, 0, context)
     loop.begin("ar", 0, len(context), last, 4)
     buffers = loop._of("ar")
-    found = loop.network.hidden(buffers.rows, buffers.layout, loop._state, 512)
+    found = loop.network.hidden(buffers.rows, buffers.layout, loop._contexts, 512)
     ids = torch.tensor([[*context, last]], device=CUDA)
     expected = real_shape.hidden(ids, rows=slice(300, 301))[0]
     distance = (found.double() - expected.double()).norm() / expected.double().norm()

@@ -24,7 +24,7 @@ def test_bench_gpu_tells_all(tmp_path: Path) -> None:
     kinds = [record["kind"] for record in records]
     assert kinds[0] == "machine"
     assert kinds[-1] == "summary"
-    assert {"step", "diffusion", "host", "completion", "kernel"} <= set(kinds)
+    assert {"step", "diffusion", "host", "together", "completion", "kernel"} <= set(kinds)
     simulated = [
         record for record in records if record.get("mode") == "exact" and "p50_ms" in record
     ]
