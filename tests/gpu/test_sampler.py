@@ -13,7 +13,7 @@ from sampler.cuda.loop import DeviceLoop, LoopSettings
 from sampler.cuda.runner import GraphRunner
 from sampler.load import open_engine
 from tests.parity.test_device_loop import *  # noqa: F403
-from tests.parity.test_device_loop import ADAPTED, completion, context_of
+from tests.parity.test_device_loop import COUPLED, completion, context_of
 from tests.parity.test_graph_runner import *  # noqa: F403
 from tests.parity.test_graph_runner import ask, complete, forwards_behind_contexts
 from tests.tiny_model import write_tiny_model
@@ -46,7 +46,7 @@ def real_shape():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_replayed_step_waits_for_nothing(mode):
-    loop = DeviceLoop(ADAPTED, num_sequences=1, num_positions=256)
+    loop = DeviceLoop(COUPLED, num_sequences=1, num_positions=256)
     context = context_of(1, 30)
     completion(loop, context, mode, 12, sequence=0)  # captures
     loop.begin(mode, 0, len(context) - 1, context[-1], 12)
@@ -65,7 +65,7 @@ def test_capturing_in_the_middle_changes_nothing(mode):
     context = context_of(2, 240)
     results = []
     for _ in range(2):
-        loop = DeviceLoop(ADAPTED, num_sequences=2, num_positions=600)
+        loop = DeviceLoop(COUPLED, num_sequences=2, num_positions=600)
         results.append(completion(loop, context, mode, 60)[0])
         results.append(completion(loop, context, mode, 60)[0])  # all captured
     assert all(result == results[0] for result in results)
