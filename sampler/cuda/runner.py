@@ -24,7 +24,7 @@ from sampler.cuda.kernel_set import TRITON, TWINS, KernelSet
 from sampler.cuda.layout import Layout
 from sampler.cuda.network import DeviceNetwork
 from sampler.judgment import Judgment
-from sampler.kernels.cpu.native import NativeCache
+from sampler.kernels.cpu.segments import NativeCache
 from sampler.kv_cache import CachedSequence
 from sampler.policy import judge
 from sampler.runner import Runner, next_ids
