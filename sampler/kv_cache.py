@@ -82,7 +82,6 @@ class CachedSequence:
         token = self.next_tokens[length - 1]
         return None if token == UNKNOWN else Predicted([token], [self.probabilities[length - 1]])
 
-
     def copy_from(self, other: "CachedSequence", length: int) -> None:
         """Hold the first `length` tokens of another sequence, instead of what was held."""
         if isinstance(self.kv, NativeCache):
