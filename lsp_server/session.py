@@ -3,11 +3,11 @@
 A state machine without input or output: every method takes what happened and returns what to do
 about it. Knows neither LSP, tasks, clocks nor the engine's connection.
 
-A session holds at most one prediction, at most one running request to the engine, and at most one
-open reply. A newer request supersedes the older. Typing or backspacing within the predicted text
-keeps the prediction, any other change drops it, and a dropped one that had ended is remembered.
-While a prediction is on screen the engine works ahead: at other texts for the place if a person has
-asked, then at what follows its acceptance. Text leaves only together with the snapshot it belongs
+A session holds at most one prediction, at most one running request for it, and at most one open
+reply. A newer request supersedes the older. Typing or backspacing within the predicted text keeps
+the prediction, any other change drops it, and a dropped one that had ended is remembered. While a
+prediction is on screen the engine works ahead: at other texts for the place if a person has asked,
+all of them at once, then at what follows its acceptance. Text leaves only together with the snapshot it belongs
 to, and for one document version it only grows.
 """
 
@@ -92,8 +92,8 @@ class Session:
         self._reply: _OpenReply | None = None
         self._next: Prediction | None = None
         """What follows the acceptance of the prediction; its origin has the version before that."""
-        self._variant: str | None = None
-        """The running request for another text of the prediction."""
+        self._variants: set[str] = set()
+        """Running requests for other texts of the prediction."""
         self._num_variants_wanted = 0
         self._num_ahead = 0
         """Requests ahead so far; names must not repeat, and a recent prediction keeps its own."""
@@ -187,7 +187,7 @@ class Session:
     def receive(self, event: BlockCommitted | Finished | Failed) -> list[Action]:
         """The engine has more text, is done, or failed. Events of dropped requests are ignored."""
         prediction = self._prediction
-        if event.request_id == self._variant:
+        if event.request_id in self._variants:
             return self._receive_variant(event)
         if self._next is not None and event.request_id == self._next.request_id:
             self._next.extend(event)
@@ -230,8 +230,7 @@ class Session:
 
     def _advance(self) -> list[Action]:
         """The prediction was accepted: what follows is the prediction now."""
-        actions: list[Action] = [] if self._variant is None else [Stop(self._variant)]
-        self._variant, self._num_variants_wanted = None, 0
+        actions = self._stop_variants()
         if self._prediction is not None:
             self._recents.keep(self._prediction)
         self._prediction, self._next = self._next, None
@@ -262,13 +261,17 @@ class Session:
         """If the engine has nothing to do for what is on screen, let it work ahead."""
         prediction = self._prediction
         is_next_there = self._next is None or self._next.is_final
-        is_idle = self._variant is None and is_next_there and self._reply is None
+        is_idle = not self._variants and is_next_there and self._reply is None
         if prediction is None or not is_idle or not prediction.is_shown_whole:
             return []
-        if len(prediction.alternatives) < self._num_variants_wanted:
-            number = len(prediction.alternatives) + 1
-            self._variant = self._name_ahead(prediction, "~")
-            return [Start(self._variant, prediction.origin, is_ahead=True, variant=number)]
+        # Together, since what they begin with has been read and they share forwards.
+        variants = [
+            Start(self._name_ahead(prediction, "~"), prediction.origin, True, number)
+            for number in range(len(prediction.alternatives) + 1, self._num_variants_wanted + 1)
+        ]
+        if variants:
+            self._variants = {start.request_id for start in variants}
+            return list(variants)
         if self.ahead.lead_in is None or prediction.was_continued:
             return []
         prediction.was_continued = True
@@ -295,12 +298,17 @@ class Session:
         assert prediction is not None
         if isinstance(event, BlockCommitted):
             return []
-        self._variant = None
+        self._variants.remove(event.request_id)
         if isinstance(event, Failed):
             self._num_variants_wanted = 0
         else:
             prediction.alternatives.append(event.text)
         return self._work_ahead()
+
+    def _stop_variants(self) -> list[Action]:
+        stops = [Stop(request_id) for request_id in sorted(self._variants)]
+        self._variants, self._num_variants_wanted = set(), 0
+        return list(stops)
 
     def _answer_nothing(self) -> list[Action]:
         """Close an open reply with an empty answer."""
@@ -309,14 +317,13 @@ class Session:
 
     def _drop(self) -> list[Action]:
         """Forget the prediction and what follows it; the engine stops if it is still at them."""
-        actions: list[Action] = [] if self._variant is None else [Stop(self._variant)]
+        actions = self._stop_variants()
         for one in (self._prediction, self._next):
             if one is not None and not one.is_final:
                 actions.append(Stop(one.request_id))
             if one is not None:
                 self._recents.keep(one)
-        self._prediction = self._next = self._variant = None
-        self._num_variants_wanted = 0
+        self._prediction = self._next = None
         return actions
 
     def _offer(self, prediction: Prediction) -> Offer:

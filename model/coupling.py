@@ -76,8 +76,8 @@ class Candidates:
     log_p_LK: Tensor
     """Logarithms of their probabilities, float32."""
 
-    def rows(self, rows: slice) -> "Candidates":
-        """Some of the rows."""
+    def rows(self, rows: slice | Tensor) -> "Candidates":
+        """Some of the rows, or those with these numbers."""
         return Candidates(self.hidden_LD[rows], self.ids_LK[rows], self.log_p_LK[rows])
 
 

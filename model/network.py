@@ -52,6 +52,11 @@ class KVCache:
 
         return KVCache(buffers(), buffers())
 
+    def copy_from(self, other: "KVCache", num_positions: int) -> None:
+        """Take the first so many positions of another cache of the same network."""
+        for mine, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
+            mine[:, :, :num_positions] = theirs[:, :, :num_positions]
+
 
 class Transformer(nn.Module):
     """Token ids in, logits of the next tokens out."""

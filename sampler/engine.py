@@ -1,4 +1,4 @@
-"""The engine: requests in, committed blocks out, one forward at a time.
+"""The engine: requests in, committed blocks out, one forward at a time, which requests may share.
 
 Synchronous and single-threaded: whoever calls `step` owns the device. Knows neither sockets nor
 LSP, nor how a completion is written (`sampler.generation`): it keeps the queue.
@@ -11,12 +11,15 @@ from collections import deque
 from model.format.soundness import Soundness
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
+from sampler.forward import Forward, Turn
 from sampler.generation import EngineSettings, Writer
+from sampler.judgment import Judgment
 from sampler.kv_cache import PrefixCache
 from sampler.messages import Complete, Event, Failed
 from sampler.output import Output
 from sampler.refusal import Refusal
 from sampler.runner import Runner
+from sampler.sharing import least_room, room_beside
 from sampler.task import Task
 
 logger = logging.getLogger(__name__)
@@ -63,16 +66,16 @@ class Engine:
     def submit(self, request: Complete) -> list[Event]:
         """Queue a request. Returns `Failed` for each older request that it supersedes.
 
-        Those are the ones for its document, and unless it works ahead itself all that do.
+        Those are all that work ahead, and the one for its document; but if it works ahead itself,
+        none that does.
         """
         superseded = [
             task
             for task in self._tasks
-            if task.request.document == request.document
-            or (task.request.is_ahead and not request.is_ahead)
+            if (task.request.is_ahead and not request.is_ahead)
+            or (not task.request.is_ahead and task.request.document == request.document)
         ]
-        for task in superseded:
-            self._tasks.remove(task)
+        self._drop(superseded)
         self._tasks.append(
             Task(
                 request,
@@ -93,34 +96,99 @@ class Engine:
 
     def cancel(self, request_id: str) -> None:
         """Drop a request: no further forward starts for it. Unknown ids are ignored."""
-        for task in self._tasks:
-            if task.request.request_id == request_id:
-                self._tasks.remove(task)
-                return
+        self._drop([task for task in self._tasks if task.request.request_id == request_id])
 
     def cancel_all(self, prefix: str) -> None:
         """Drop all requests whose id starts with `prefix`."""
-        self._tasks = deque(
-            task for task in self._tasks if not task.request.request_id.startswith(prefix)
-        )
+        self._drop([task for task in self._tasks if task.request.request_id.startswith(prefix)])
 
     def step(self) -> list[Event]:
-        """At most one forward for the oldest request; returns what came out of it."""
-        if not self._tasks:
-            return []
-        task = self._tasks[0]
-        if task.work is None:
-            task.work = self._writer.generate(task)
-        try:
-            events = next(task.work)
-        except Exception as error:  # the engine outlives a request whatever happens in it
-            logger.exception("request failed")
-            self._tasks.remove(task)
-            return [Failed(_sentence(error), task.request.request_id)]
-        if task.output.stop is not None:
-            self._tasks.remove(task)
-            events = [*events, task.finish()]
+        """At most one forward; returns what came out of it.
+
+        It is the oldest request's, which takes as many rows as it likes. Later ones join it as far
+        as that hardly lengthens it (`sampler.sharing`).
+        """
+        events: list[Event] = []
+        chosen: list[tuple[Task, Forward]] = []
+        for task in list(self._tasks):
+            turn = self._turn(task, [forward for _, forward in chosen])
+            if turn is None:
+                continue
+            task.turn = turn
+            if task.pending is None:
+                events += self._resume(task)
+            forward = task.pending
+            if forward is not None and self._fits(forward, turn, chosen):
+                chosen.append((task, forward))
+            if not chosen or not self.runner.shares_forwards:
+                break  # the oldest needed no forward to go on, or shares none
+        for task, judgment in self._compute(chosen, events):
+            task.pending = None
+            events += self._resume(task, judgment)
         return events
+
+    def _turn(self, task: Task, before: list[Forward]) -> Turn | None:
+        """What a request may take beside those before it; None if it has to wait."""
+        if not before:
+            return Turn()
+        if task.work is None and not self.cache.has_free:
+            return None
+        num_before = sum(forward.num_rows for forward in before)
+        room = room_beside(
+            num_before,
+            self.settings.costs_ms,
+            first=before[0].num_rows,
+            is_waited_for=not self._tasks[0].request.is_ahead,
+        )
+        if room < least_room(task.request, self.settings.max_rows):
+            return None
+        return Turn(num_before, room)
+
+    def _fits(self, forward: Forward, turn: Turn, chosen: list[tuple[Task, Forward]]) -> bool:
+        has_room = turn.room is None or forward.num_rows <= turn.room
+        return has_room and all(forward.can_share(other) for _, other in chosen)
+
+    def _compute(
+        self, chosen: list[tuple[Task, Forward]], events: list[Event]
+    ) -> list[tuple[Task, Judgment]]:
+        """What the forwards say; a request whose forward fails is dropped, others go on."""
+        if not chosen:
+            return []
+        try:
+            judgments = self.runner.advance_together([forward for _, forward in chosen])
+        except Exception as error:
+            if len(chosen) > 1:  # whose fault it is shows when each is alone
+                return [pair for one in chosen for pair in self._compute([one], events)]
+            events += [self._fail(task, error) for task, _ in chosen]
+            return []
+        return [(task, judgment) for (task, _), judgment in zip(chosen, judgments, strict=True)]
+
+    def _resume(self, task: Task, judgment: Judgment | None = None) -> list[Event]:
+        """Let a request go on until it needs a forward or has events; those are returned."""
+        try:
+            if task.work is None:
+                task.work = self._writer.generate(task)
+            found = next(task.work) if judgment is None else task.work.send(judgment)
+        except Exception as error:
+            return [self._fail(task, error)]
+        if isinstance(found, Forward):
+            task.pending = found
+            return []
+        if task.output.stop is None:
+            return found
+        self._drop([task])
+        return [*found, task.finish()]
+
+    def _fail(self, task: Task, error: Exception) -> Failed:
+        """The engine outlives a request whatever happens in it."""
+        logger.error("request failed", exc_info=error)
+        self._drop([task])
+        return Failed(_sentence(error), task.request.request_id)
+
+    def _drop(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._tasks.remove(task)
+            task.close()
 
 
 def _soundness(request: Complete) -> Soundness | None:

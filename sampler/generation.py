@@ -1,13 +1,13 @@
-"""The order of work for a request, told as a generator that is suspended between two forwards.
+"""The order of work for a request, told as a generator that asks for one forward after the other.
 
-Whoever drops the generator has cancelled the request. In modes `exact`, `balanced` and `fast` a
+Who runs them may let several requests share one. Whoever closes the generator has cancelled the
+request. In modes `exact`, `balanced` and `fast` a
 cycle is one forward: it verifies the drafts of the last one and drafts what follows each possible
 end of them (`sampler.drafting`). In mode `diffusion` a block is denoised step by step, then
 accepted whole. The reference for what is generated is `sampler.denoise`. Knows no queue.
 """
 
 import time
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,10 +28,11 @@ from sampler.drafting import (
     expected_accepted,
     within_reach,
 )
+from sampler.forward import Forward, Work
 from sampler.judgment import Judgment, Predicted
 from sampler.kv_cache import CachedSequence, PrefixCache
 from sampler.lookup import lookup_draft
-from sampler.messages import Complete, Event, Mode, Stop
+from sampler.messages import Complete, Mode, Stop
 from sampler.old_code import OldCode
 from sampler.output import Output
 from sampler.policy import UnmaskPolicy, draw, num_accepted, ranked
@@ -94,8 +95,10 @@ class Writer:
         self._continuations = Continuations(vocabulary, tokenizer)
         self.drafting: dict[Mode, Drafting] = {}
 
-    def generate(self, task: Task) -> Iterator[list[Event]]:
-        """All work for one request; yields after each forward, at last with `output.stop` set."""
+    def generate(self, task: Task) -> Work[None]:
+        """All work for one request; yields events after each forward, at last with `output.stop`
+        set.
+        """
         request, output = task.request, task.output
         context = self._context(request)
         output.required = context.required
@@ -104,8 +107,17 @@ class Writer:
             task.old_code = OldCode(self._tokenizer.encode(request.old_code))
         is_edit = request.old_code or request.must_change
         if is_edit and request.mode != "ar":  # nothing that accepts more has been faster or as good
-            request = task.request = replace(request, mode="exact")
+            task.request = replace(request, mode="exact")
         sequence, num_cached = self.cache.acquire(context.tokens)
+        try:
+            yield from self._write(task, sequence, context, num_cached)
+        finally:
+            self.cache.release(sequence)
+
+    def _write(
+        self, task: Task, sequence: CachedSequence, context: Context, num_cached: int
+    ) -> Work[None]:
+        request, output = task.request, task.output
         fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
         length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1
         is_healing = len(fresh.tokens) <= context.num_healed
@@ -118,7 +130,7 @@ class Writer:
             events = task.push(fresh)
             if output.retry is not None:
                 yield events
-                fresh = try_another(self.runner, task, sequence, settled_context)
+                fresh = yield from try_another(task, sequence, settled_context)
                 drafts = []
                 length = len(settled_context) + output.num_tokens
                 continue
@@ -143,12 +155,12 @@ class Writer:
                 length += len(fresh.tokens)
             else:
                 is_healing = output.required_left != b""
-                fresh, drafts = self._advance(task, sequence, settled, drafts, num_slots)
+                fresh, drafts = yield from self._advance(task, sequence, settled, drafts, num_slots)
                 length += len(fresh.tokens)
 
     def _prefill(
         self, task: Task, sequence: CachedSequence, context: Context, num_cached: int
-    ) -> Generator[list[Event], None, tuple[Predicted, list[Draft]]]:
+    ) -> Work[tuple[Predicted, list[Draft]]]:
         """Write K/V of the uncached tail of the context, chunk by chunk.
 
         The last `num_healed` tokens of the context are only a draft of the output's first ones: the
@@ -182,25 +194,32 @@ class Writer:
 
     def _prefill_tail(
         self, task: Task, sequence: CachedSequence, context: list[int], num_judged: int
-    ) -> Generator[list[Event], None, Judgment]:
-        begin, chunk = len(sequence.tokens), self.settings.prefill_chunk
+    ) -> Work[Judgment]:
+        begin = len(sequence.tokens)
         while True:
             if task.is_over_budget():
                 yield task.emit(task.output.finish("budget"))
             # The rows that are judged stay in one chunk.
-            is_last = len(context) - begin <= chunk + num_judged
-            tokens = context[begin:] if is_last else context[begin : begin + chunk]
+            chunk, num_left = task.turn.limit(self.settings.prefill_chunk), len(context) - begin
+            is_last = num_left <= max(task.turn.limit(chunk + num_judged), num_judged)
+            tokens = context[begin:]
+            if not is_last:
+                tokens = context[begin : begin + min(chunk, num_left - num_judged)]
             started = time.perf_counter()
             sizes: tuple[int, ...] = ()
             is_drawn = task.request.temperature > 0  # token by token, without drafts
             if is_last and not is_drawn and not self._drafts_by_steps(task.request.mode):
-                num_left = self.settings.num_positions - len(context)
-                branch = self._drafting_of(task.request.mode).choose(
-                    [], num_positions=num_left, num_before=len(tokens) - 1
+                num_before = len(tokens) - 1
+                room = min(
+                    self.settings.num_positions - len(context),
+                    max(task.turn.limit(self.settings.max_rows + num_before) - num_before, 1),
                 )
-                sizes = (0,) * (len(tokens) - 1) + branch
+                branch = self._drafting_of(task.request.mode).choose(
+                    [], num_positions=room, num_before=task.turn.num_before + num_before
+                )
+                sizes = (0,) * num_before + branch
             num_early = len(tokens) - (num_judged if is_last else 0)
-            judgment = self.runner.advance(
+            judgment = yield Forward(
                 sequence,
                 tokens,
                 sizes,
@@ -223,7 +242,7 @@ class Writer:
         settled: int,
         drafts: list[Draft],
         num_slots: int,
-    ) -> tuple[Predicted, list[Draft]]:
+    ) -> Work[tuple[Predicted, list[Draft]]]:
         """One cycle: commit the settled token and what is right of the drafts.
 
         Args:
@@ -244,10 +263,14 @@ class Writer:
         else:
             drafts = self._propose(task, sequence, settled, drafts)[: num_slots - 1]
             num_left = self.settings.num_positions - len(sequence.tokens)
-            sizes = drafting.choose(drafts, num_positions=num_left)
+            sizes = drafting.choose(
+                drafts,
+                num_positions=task.turn.limit(num_left),
+                num_before=task.turn.num_before,
+            )
         drafts = drafts[: len(sizes) - 1]
         chain = [settled, *(draft.token for draft in drafts)]
-        judgment = self.runner.advance(sequence, chain, sizes, needs_logits=is_healing)
+        judgment = yield Forward(sequence, chain, sizes, needs_logits=is_healing)
         task.forwards += 1
         accepted = num_accepted(
             chain[1:],
@@ -273,7 +296,7 @@ class Writer:
 
     def _draw(
         self, task: Task, sequence: CachedSequence, settled_context: list[int], first: Predicted
-    ) -> Iterator[list[Event]]:
+    ) -> Work[None]:
         """A text drawn token by token. What heals the last word is no matter of chance."""
         request, output = task.request, task.output
         generator = torch.Generator().manual_seed(request.seed)
@@ -283,8 +306,8 @@ class Writer:
         while True:
             events = task.push(fresh)
             if output.retry is not None:
-                fresh = try_another(self.runner, task, sequence, settled_context)
                 yield events
+                fresh = yield from try_another(task, sequence, settled_context)
                 continue
             length = len(settled_context) + output.num_tokens
             if output.stop is None and task.is_over_budget():
@@ -292,7 +315,7 @@ class Writer:
             elif output.stop is None and length >= self.settings.num_positions:
                 events += task.emit(output.finish("limit"))
             yield events
-            logits_V = judge_again(self.runner, task, sequence, settled_context)
+            logits_V = yield from judge_again(task, sequence, settled_context)
             if output.required_left:
                 fresh = self._choose(logits_V, output.required_left)
             elif rank > 0:
@@ -303,8 +326,11 @@ class Writer:
 
     def _denoise(
         self, task: Task, sequence: CachedSequence, settled: int, num_slots: int
-    ) -> Generator[list[Event], None, Predicted]:
-        """A block of mode `diffusion`: denoised in steps, a yield behind each, then committed."""
+    ) -> Work[Predicted]:
+        """A block of mode `diffusion`: denoised in steps, a yield behind each, then committed.
+
+        Its forwards are its own: a canvas is not shared.
+        """
         settings, runner = self.settings, self.runner
         canvas = Canvas.masked(
             len(sequence.tokens),

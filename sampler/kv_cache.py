@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from model.network import KVCache
 from sampler.judgment import Predicted
-from sampler.kernels.cpu.native import NativeCache
+from sampler.kernels.cpu.segments import NativeCache
 
 UNKNOWN = -1
 
@@ -30,6 +30,8 @@ class CachedSequence:
     """What the last request's output began with: the length of its settled context, the text that
     had to be spelled again, and the tokens chosen for that; see `recall`."""
     last_used: int = 0
+    is_busy: bool = False
+    """Whether a request is being written here: no other one may use it meanwhile."""
 
     def match(self, context: Sequence[int]) -> int:
         """Length of the longest common prefix with `context`."""
@@ -80,6 +82,18 @@ class CachedSequence:
         token = self.next_tokens[length - 1]
         return None if token == UNKNOWN else Predicted([token], [self.probabilities[length - 1]])
 
+    def copy_from(self, other: "CachedSequence", length: int) -> None:
+        """Hold the first `length` tokens of another sequence, instead of what was held."""
+        if isinstance(self.kv, NativeCache):
+            assert isinstance(other.kv, NativeCache)
+            self.kv.copy_from(other.kv, length)
+        else:
+            assert isinstance(other.kv, KVCache)
+            self.kv.copy_from(other.kv, length)
+        self.tokens, self.next_tokens = other.tokens[:length], other.next_tokens[:length]
+        self.probabilities = other.probabilities[:length]
+        self.first = other.first if other.first is not None and other.first[0] <= length else None
+
 
 class PrefixCache:
     """At most `num_sequences` sequences of `num_positions` tokens; the least recently used goes."""
@@ -98,20 +112,41 @@ class PrefixCache:
         self._sequences: list[CachedSequence] = []
         self._clock = 0
 
+    @property
+    def has_free(self) -> bool:
+        """Whether `acquire` has a sequence to give."""
+        return len(self._sequences) < self._num_sequences or not all(
+            sequence.is_busy for sequence in self._sequences
+        )
+
     def acquire(self, context: Sequence[int]) -> tuple[CachedSequence, int]:
         """The sequence to use for `context` and how many of its leading tokens match.
 
         The best match wins, unless continuing it would throw away more than it keeps: then a free
-        or the least recently used sequence is taken, so that documents do not evict each other.
-        The sequence keeps what it holds behind the match; the caller truncates.
+        or the least recently used sequence is taken, so that documents do not evict each other. If
+        the best is busy, what matches is copied. The sequence keeps what it holds behind the match;
+        the caller truncates, and gives it back by `release`.
         """
         self._clock += 1
-        best = max(self._sequences, key=lambda sequence: sequence.match(context), default=None)
-        matched = best.match(context) if best else 0
-        if best is None or 2 * matched < min(len(best.tokens), len(context)):
-            best, matched = self._fresh(context)
+        found = [(sequence.match(context), sequence) for sequence in self._sequences]
+        matched, best = max(
+            found, key=lambda pair: (pair[0], not pair[1].is_busy), default=(0, None)
+        )
+        if best is None or best.is_busy or 2 * matched < min(len(best.tokens), len(context)):
+            sequence, own = self._fresh(context)
+            if best is not None and best.is_busy and matched > own:
+                sequence.copy_from(best, matched)
+            else:
+                matched = own
+            best = sequence
         best.last_used = self._clock
+        best.is_busy = True
         return best, matched
+
+    def release(self, sequence: CachedSequence) -> None:
+        """Others may use the sequence again."""
+        assert sequence.is_busy
+        sequence.is_busy = False
 
     def clear(self) -> None:
         """Forget all tokens; the KV buffers stay."""
@@ -122,7 +157,8 @@ class PrefixCache:
         if len(self._sequences) < self._num_sequences:
             self._sequences.append(CachedSequence(self._allocate()))
             return self._sequences[-1], 0
-        oldest = min(self._sequences, key=lambda sequence: sequence.last_used)
+        free = [sequence for sequence in self._sequences if not sequence.is_busy]
+        oldest = min(free, key=lambda sequence: sequence.last_used)
         return oldest, oldest.match(context)
 
     def check_integrity(self) -> None:

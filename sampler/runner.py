@@ -1,12 +1,12 @@
 """Forwards of the network over cached sequences. Knows no policy, request or text.
 
-Two kinds, the only places where the engine touches the device: `advance` (a causal chain of the
-base, whose K/V stay, and behind it branches of MASK rows with the adapter, whose K/V are scratch)
-and `denoise` (canvas attention, adapter on MASK rows, all K/V scratch).
+Two kinds, the only places where the engine touches the device: `advance_together` (causal chains of
+the base, whose K/V stay, and behind them branches of MASK rows with the adapter, whose K/V are
+scratch) and `denoise` (canvas attention, adapter on MASK rows, all K/V scratch).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -16,24 +16,12 @@ from model.coupling import read_candidates
 from model.masks import Attention, Branches
 from model.network import KVCache, Transformer, first_rows
 from sampler.canvas import Canvas
+from sampler.forward import Forward
 from sampler.judgment import Judgment
-from sampler.kernels.cpu.native import NativeCache, NativeModel
+from sampler.kernels.cpu.native import NativeModel
+from sampler.kernels.cpu.segments import NativeCache, Segment, Visible
 from sampler.kv_cache import CachedSequence
 from sampler.policy import judge
-
-
-@dataclass(frozen=True)
-class Forward:
-    """What a request wants computed: rows behind the tokens of its sequence."""
-
-    sequence: CachedSequence
-    chain: list[int]
-    sizes: tuple[int, ...] = ()
-    """MASK rows behind each chain token; () = none."""
-    num_judged: int | None = None
-    """How many of the last chain rows are judged; None = all."""
-    num_early: int = 0
-    needs_logits: bool = False
 
 
 class Runner:
@@ -58,7 +46,11 @@ class Runner:
         dtype = next(self.model.parameters()).dtype
         return KVCache.allocate(self.model.config, num_positions, dtype=dtype, device=self.device)
 
-    @torch.inference_mode()
+    @property
+    def shares_forwards(self) -> bool:
+        """Whether several requests' rows in one forward take less time than one after the other."""
+        return isinstance(self.model, NativeModel)
+
     def advance(
         self,
         sequence: CachedSequence,
@@ -69,55 +61,56 @@ class Runner:
         num_early: int = 0,
         needs_logits: bool = False,
     ) -> Judgment:
-        """One forward over `chain` behind the sequence, and branches of MASK rows behind it.
+        """One forward for one request, see `Forward`."""
+        forward = Forward(sequence, chain, sizes, num_judged, num_early, needs_logits)
+        return self.advance_together([forward])[0]
 
-        Row i of the chain is judged by the AR model: what follows its token. The caller extends the
-        sequence by the tokens that it keeps; K/V behind them are scratch.
+    @torch.inference_mode()
+    def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:
+        """Forwards over different sequences, as one where that pays.
 
-        Args:
-            sequence: whose tokens are all visible.
-            chain: tokens, at least one.
-            sizes: MASK rows behind each of them, see `Branches`; none if empty.
-            num_judged: how many of the last chain rows are judged, besides all MASK rows; all if
-                None. With branches behind any but the last chain row, that is what it must be.
-            num_early: how many of the first chain rows, none of which are judged, leave early, see
-                `model.early`; none do where the network has no such map.
-            needs_logits: whether the judgment has logits.
+        No judgment depends on the other forwards. Each two of them must be able to share.
         """
-        num_masks = sum(sizes)
-        ids = chain + [self.model.config.mask_id] * num_masks
-        ids_BT = torch.tensor([ids], dtype=torch.long, device=self.device)
-        first = 0 if num_judged is None else len(chain) - num_judged
-        rows = slice(first, len(ids))
-        attention: Attention = "causal"
-        gate_BT = None
-        if num_masks:
-            assert len(sizes) == len(chain)
-            attention, gate_BT = Branches(sizes), ids_BT == self.model.config.mask_id
+        if not isinstance(self.model, NativeModel):
+            return [self._advance(forward) for forward in forwards]
+        self.num_forwards += 1
+        # Who has rows that are not judged comes first.
+        order = sorted(range(len(forwards)), key=lambda index: -forwards[index].num_unjudged)
+        segments = [self._segment(forwards[index]) for index in order]
+        needs_logits = any(forward.needs_logits for forward in forwards)
+        judgments = self.model.judge_together(segments, needs_logits=needs_logits)
+        by_index = dict(zip(order, judgments, strict=True))
+        return [by_index[index] for index in range(len(forwards))]
+
+    def _segment(self, forward: Forward) -> Segment:
+        cache, start = forward.sequence.kv, len(forward.sequence.tokens)
+        assert isinstance(cache, NativeCache)
+        ids_T, attention, gate_T, rows = self._rows_of(forward)
+        return Segment(ids_T, cache, start, attention, gate_T, rows, forward.num_early)
+
+    def _advance(self, forward: Forward) -> Judgment:
+        ids_T, attention, gate_T, rows = self._rows_of(forward)
         return self._forward(
-            *(ids_BT, sequence, attention, gate_BT, rows),
-            num_early=num_early,
-            needs_logits=needs_logits,
+            ids_T[None],
+            forward.sequence,
+            attention,
+            None if gate_T is None else gate_T[None],
+            rows,
+            num_early=forward.num_early,
+            needs_logits=forward.needs_logits,
         )
 
-    @property
-    def shares_forwards(self) -> bool:
-        """Whether `advance_together` may compute several forwards in one."""
-        return False
-
-    def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:
-        """What `advance` gives for each; here one after the other."""
-        return [
-            self.advance(
-                forward.sequence,
-                forward.chain,
-                forward.sizes,
-                num_judged=forward.num_judged,
-                num_early=forward.num_early,
-                needs_logits=forward.needs_logits,
-            )
-            for forward in forwards
-        ]
+    def _rows_of(self, forward: Forward) -> tuple[Tensor, Visible, Tensor | None, slice]:
+        """Ids, what they see of each other, where the adapter acts, and which are judged."""
+        num_masks = sum(forward.sizes)
+        mask_id = self.model.config.mask_id
+        ids = forward.chain + [mask_id] * num_masks
+        ids_T = torch.tensor(ids, dtype=torch.long, device=self.device)
+        rows = slice(forward.num_unjudged, len(ids))
+        if not num_masks:
+            return ids_T, "causal", None, rows
+        assert len(forward.sizes) == len(forward.chain)
+        return ids_T, Branches(forward.sizes), ids_T == mask_id, rows
 
     @torch.inference_mode()
     def denoise(

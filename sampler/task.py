@@ -1,9 +1,9 @@
 """A request and how far it has come. Knows neither model nor cache."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from sampler.forward import Forward, Turn, Work
 from sampler.judgment import Predicted
 from sampler.messages import BlockCommitted, Complete, Event, Finished, Stats
 from sampler.old_code import OldCode
@@ -17,7 +17,11 @@ class Task:
     request: Complete
     arrived: float
     output: Output
-    work: Iterator[list[Event]] | None = None
+    work: Work[None] | None = None
+    pending: Forward | None = None
+    """What the work waits for."""
+    turn: Turn = field(default_factory=Turn)
+    """What it may take of the next forward."""
     forwards: int = 0
     denoising_steps: int = 0
     accepted: list[int] = field(default_factory=list)
@@ -30,6 +34,11 @@ class Task:
     confidence: float = 1.0
     """Lowest probability of a token of the first line so far."""
     excerpt_tokens: tuple[int, ...] = ()
+
+    def close(self) -> None:
+        """No further work is done, and what it holds is given back."""
+        if self.work is not None:
+            self.work.close()
 
     def elapsed_ms(self) -> float:
         """Since the request arrived."""

@@ -19,7 +19,6 @@ import gc
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +32,12 @@ from sampler.cuda.graphs import GraphBook
 from sampler.cuda.kernel_set import TRITON, TWINS, KernelSet
 from sampler.cuda.layout import Layout
 from sampler.cuda.network import DeviceNetwork
+from sampler.forward import Forward
 from sampler.judgment import Judgment
-from sampler.kernels.cpu.native import NativeCache
+from sampler.kernels.cpu.segments import NativeCache, Visible
 from sampler.kv_cache import CachedSequence
 from sampler.policy import judge
-from sampler.runner import Forward, Runner, next_ids
+from sampler.runner import Runner, next_ids
 
 GRAPH_ROWS = (1, 16, 32, 64)
 """Rows of captured forwards; a forward takes the next larger one."""
@@ -48,7 +48,7 @@ MOST_DISTANCE = 0.1
 """Between hidden rows, relative; rounding in bf16 makes 0.01, a mistake makes 1."""
 
 
-Placed = tuple[Literal["causal", "canvas"] | Branches, int]
+Placed = tuple[Visible, int]
 """Whom rows of a sequence see, and how many they are."""
 
 
@@ -68,7 +68,7 @@ class _Part:
 
     sequence: CachedSequence
     ids_T: Tensor
-    attention: Literal["causal", "canvas"] | Branches
+    attention: Visible
     gate_T: Tensor | None
     rows: slice
     """Those that are judged."""
@@ -259,26 +259,18 @@ class GraphRunner(Runner):
 
     @torch.inference_mode()
     def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:
-        """One launch for different sequences, if all their rows fit a graph."""
-        num_rows = sum(len(forward.chain) + sum(forward.sizes) for forward in forwards)
-        if num_rows > GRAPH_ROWS[-1] or not 1 < len(forwards) <= MOST_SEQUENCES:
-            return super().advance_together(forwards)
-        return self._graph_forward([self._part(forward) for forward in forwards])
-
-    def _part(self, forward: Forward) -> _Part:
-        """The rows of a forward, as `advance` lays them out."""
-        num_chain, num_masks = len(forward.chain), sum(forward.sizes)
-        ids_T = torch.tensor(forward.chain + [self._network.config.mask_id] * num_masks)
-        assert num_masks == 0 or len(forward.sizes) == num_chain
-        num_judged = num_chain if forward.num_judged is None else forward.num_judged
-        return _Part(
-            forward.sequence,
-            ids_T,
-            Branches(forward.sizes) if num_masks else "causal",
-            torch.arange(len(ids_T)) >= num_chain if num_masks else None,
-            slice(num_chain - num_judged, len(ids_T)),
-            forward.needs_logits,
-        )
+        """As few launches as the rows of different sequences fit, in their order."""
+        judgments: list[Judgment] = []
+        for group in _launches(forwards):
+            if len(group) == 1:  # it may be too long for a graph
+                judgments.append(self._advance(group[0]))
+                continue
+            parts = [
+                _Part(forward.sequence, *self._rows_of(forward), forward.needs_logits)
+                for forward in group
+            ]
+            judgments += self._graph_forward(parts)
+        return judgments
 
     def _graph_forward(self, parts: Sequence[_Part]) -> list[Judgment]:
         """One launch for all parts, each of another sequence; rows stand part by part."""
@@ -371,6 +363,17 @@ class GraphRunner(Runner):
             judgment.shares_L.cpu(),
             judgment.logits.cpu() if needs_logits else None,
         )
+
+
+def _launches(forwards: Sequence[Forward]) -> list[list[Forward]]:
+    """Neighbors that fit a graph together; a forward that fits none is alone."""
+    groups: list[list[Forward]] = []
+    for forward in forwards:
+        num_rows = sum(other.num_rows for other in groups[-1]) if groups else GRAPH_ROWS[-1]
+        if num_rows + forward.num_rows > GRAPH_ROWS[-1] or len(groups[-1]) == MOST_SEQUENCES:
+            groups.append([])
+        groups[-1].append(forward)
+    return groups
 
 
 def _parts(inputs: Tensor, num_rows: int) -> tuple[Contexts, Tensor, Tensor]:

@@ -28,8 +28,9 @@ from model.config import NAMED  # noqa: E402
 from model.network import Transformer  # noqa: E402
 from sampler.cuda.loop import DeviceLoop, LoopSettings  # noqa: E402
 from sampler.cuda.runner import GraphRunner  # noqa: E402
+from sampler.forward import Forward  # noqa: E402
 from sampler.kv_cache import CachedSequence  # noqa: E402
-from sampler.runner import Forward, Runner  # noqa: E402
+from sampler.runner import Runner  # noqa: E402
 from tests.bench.gpu_kernels import KernelBench  # noqa: E402
 
 LAYOUTS = {

@@ -16,11 +16,13 @@ from sampler.cuda.kernel_set import TWINS
 from sampler.cuda.runner import GRAPH_ROWS, GraphRunner, KernelError
 from sampler.drafting import CUDA_COSTS
 from sampler.engine import Engine
+from sampler.forward import Forward
 from sampler.generation import EngineSettings
 from sampler.kv_cache import CachedSequence
 from sampler.policy import UnmaskPolicy
-from sampler.runner import Forward, Runner
+from sampler.runner import Runner
 from tests.property.test_engine import MODES, TEXT, TOKENIZER, VOCABULARY, ask, complete, model
+from tests.property.test_sharing import run, some_requests
 
 NETWORK, UNCOUPLED = (model(True, coupling_rank=rank).to(DEVICE) for rank in (5, 0))
 LONG = "def f(a):\n" * 30
@@ -64,6 +66,27 @@ def test_sequences_are_kept_apart():
     texts = [complete(engine, request).text for request in requests]
     again = [complete(engine, request).text for request in requests]
     assert again == texts == [complete(make_engine(False), request).text for request in requests]
+
+
+@settings(max_examples=10, deadline=None)
+@given(requests=some_requests(), starts=st.lists(st.integers(0, 12), min_size=4, max_size=4))
+def test_requests_that_share_launches_get_the_text_they_get_alone(requests, starts):
+    together = run(make_engine(True), requests, starts[: len(requests)])
+    for request in requests:
+        (alone,) = run(make_engine(False), [request], [0]).values()
+        found = together[request.request_id]
+        assert (found.text, found.stop) == (alone.text, alone.stop)
+
+
+def test_requests_share_launches():
+    requests = [
+        replace(ask(f"{name}(a)\n" * 9, ""), request_id=name, document=name) for name in "ab"
+    ]
+    engines = [make_engine(True) for _ in range(3)]
+    for engine, some in zip(engines, (requests[:1], requests[1:], requests), strict=True):
+        run(engine, some, [0] * len(some))
+    first, second, both = (engine.runner.num_forwards for engine in engines)
+    assert both <= max(first, second) + 3
 
 
 @torch.inference_mode()
@@ -167,12 +190,20 @@ def test_forwards_together_are_those_of_each_alone(shapes):
 def test_what_does_not_fit_one_launch_takes_several():
     runner = GraphRunner(NETWORK, num_sequences=5, num_positions=300)
     one = (9, 2, (3, 3), None)
-    for shapes in ([one] * 5, [one, (9, 60, (), None)]):
+    for shapes, num_launches in (
+        ([one] * 5, 2),
+        ([one, (9, 60, (), None), one], 3),
+        ([(9, 30, (), None)] * 3, 2),
+        ([one, one, (9, 80, (0,) * 78 + (2, 3), 2), one], 3),
+    ):
         forwards = forwards_behind_contexts(runner, *shapes)
         before = runner.num_forwards
         found = runner.advance_together(forwards)
-        assert runner.num_forwards == before + len(shapes)
-        alone = [runner.advance(each.sequence, each.chain, each.sizes) for each in forwards]
+        assert runner.num_forwards == before + num_launches
+        alone = [
+            runner.advance(each.sequence, each.chain, each.sizes, num_judged=each.num_judged)
+            for each in forwards
+        ]
         assert [each.tokens for each in found] == [each.tokens for each in alone]
         with pytest.raises(AssertionError, match="twice"):
             runner.advance_together(forwards[:1] * 2)

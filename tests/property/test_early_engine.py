@@ -55,9 +55,9 @@ class Noting(Runner):
         super().__init__(network)
         self.forwards = []
 
-    def advance(self, sequence, chain, sizes=(), **options):
-        self.forwards.append((len(chain), options.get("num_early", 0)))
-        return super().advance(sequence, chain, sizes, **options)
+    def advance_together(self, forwards):
+        self.forwards += [(len(forward.chain), forward.num_early) for forward in forwards]
+        return super().advance_together(forwards)
 
 
 def make_engine(kernels, has_early=True):

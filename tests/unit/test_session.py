@@ -291,12 +291,13 @@ def test_nothing_more_ahead_is_an_empty_answer_at_once() -> None:
 def test_other_texts_come_when_a_person_asks_again() -> None:
     session, snapshot = Session(Ahead(num_alternatives=2)), place("x = █\n")
     session.request("1", snapshot, is_invoked=True)
-    [reply, _, start] = session.receive(whole("foo(a)"))
+    [reply, _, *starts] = session.receive(whole("foo(a)"))
     assert reply.offer.alternatives == ()
-    assert start == Start("1~1", snapshot, is_ahead=True, variant=1)
-    [start] = session.receive(whole("foo(b)", "1~1"))
-    assert start == Start("1~2", snapshot, is_ahead=True, variant=2)
-    assert session.receive(whole("foo(a)", "1~2")) == []
+    assert starts == [
+        Start(f"1~{number}", snapshot, is_ahead=True, variant=number) for number in (1, 2)
+    ]
+    assert session.receive(whole("foo(b)", "1~2")) == []
+    assert session.receive(whole("foo(a)", "1~1")) == []
     [reply, _] = session.request("2", snapshot, is_invoked=True)
     assert (reply.offer.text, reply.offer.alternatives) == ("foo(a)", ("foo(b)",))
     session.change("x = foo(\n", 2)
@@ -312,6 +313,15 @@ def test_other_texts_come_after_what_is_being_worked_at() -> None:
     assert not any(isinstance(action, Start) for action in actions)
     [start] = session.receive(Finished("1+1", "y", "line"))
     assert start == Start("1~2", snapshot, is_ahead=True, variant=1)
+
+
+def test_other_texts_stop_with_what_they_are_others_of() -> None:
+    session, snapshot = Session(Ahead(num_alternatives=2)), place("x = █\n")
+    session.request("1", snapshot, is_invoked=True)
+    session.receive(whole("foo(a)"))
+    assert session.receive(Failed("no", "1~1")) == []
+    assert session.change("y = \n", 2) == [Stop("1~2")]
+    assert session.receive(whole("foo(b)", "1~2")) == []
 
 
 def test_what_comes_by_itself_has_no_other_texts() -> None:

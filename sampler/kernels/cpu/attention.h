@@ -52,16 +52,13 @@ inline float rotate(
   return round_to(rotated, head_dim, attention_limit(head_dim), to, 1);
 }
 
-ALWAYS_INLINE int64_t position_of(const Call& call, int row) {
-  return call.places != nullptr ? call.places[row].position : call.start + row;
-}
-
 /// A row's key of one head, not yet rotated, into the cache. `kv_head` counts over all layers.
 inline void place_key(
     const Network& network, const Call& call, int64_t kv_head, int row, const float* from) {
   const int head_dim = network.shape.head_dim, half = head_dim / 2;
-  const Cache& cache = call.cache;
-  const int64_t slot = call.start + row, position = position_of(call, row);
+  const Place& place = call.places[row];
+  const Cache& cache = call.caches[place.cache];
+  const int64_t slot = place.slot, position = place.position;
   int16_t key[512];
   cache.key_scales[kv_head * cache.num_slots + slot] = rotate(
       from, network.cosines + position * half, network.sines + position * half, head_dim, key);
@@ -74,8 +71,8 @@ inline void place_key(
 inline void place_value(
     const Network& network, const Call& call, int64_t kv_head, int row, const float* from) {
   const int head_dim = network.shape.head_dim;
-  const Cache& cache = call.cache;
-  const int64_t slot = call.start + row;
+  const Cache& cache = call.caches[call.places[row].cache];
+  const int64_t slot = call.places[row].slot;
   int16_t* to = cache.values + (kv_head * cache.num_slots + slot / 2 * 2) * head_dim + slot % 2;
   cache.value_scales[kv_head * cache.num_slots + slot] =
       round_to(from, head_dim, VALUE_LIMIT, to, 2);
@@ -93,7 +90,7 @@ inline void place_heads(
     for (int row = 0; row < live.count; ++row) {
       const float* from = network.qkv + (int64_t)row * width + head * head_dim;
       if (head < shape.num_heads) {
-        const int64_t position = position_of(call, live.origin(row));
+        const int64_t position = call.places[live.origin(row)].position;
         const int64_t index = (int64_t)(head / heads_per_kv) * call.num_rows * heads_per_kv +
                               (int64_t)row * heads_per_kv + head % heads_per_kv;
         network.query_scales[index] = rotate(
@@ -243,6 +240,40 @@ inline void blend_rows(
   }
 }
 
+/// Rows from `row` on whose keys and values are in one cache.
+template <class CacheOf>
+ALWAYS_INLINE int run_of_rows(int row, int num_rows, const CacheOf& cache_of) {
+  int behind = row + 1;
+  while (behind < num_rows && cache_of(behind) == cache_of(row)) ++behind;
+  return behind - row;
+}
+
+/// Units of up to `width` queries, each of rows of one cache.
+template <class CacheOf>
+inline int count_units(int num_rows, int heads_per_kv, int width, const CacheOf& cache_of) {
+  int count = 0;
+  for (int row = 0, run; row < num_rows; row += run) {
+    run = run_of_rows(row, num_rows, cache_of);
+    count += ceil_div(run * heads_per_kv, width);
+  }
+  return count;
+}
+
+/// The queries of unit `unit`.
+template <class CacheOf>
+inline Rows find_unit(
+    int unit, int num_rows, int heads_per_kv, int width, const CacheOf& cache_of) {
+  for (int row = 0, run;; row += run) {
+    run = run_of_rows(row, num_rows, cache_of);
+    const int num_queries = run * heads_per_kv, num_units = ceil_div(num_queries, width);
+    if (unit < num_units) {
+      const int left = num_queries - unit * width;
+      return {row * heads_per_kv + unit * width, left < width ? left : width};
+    }
+    unit -= num_units;
+  }
+}
+
 /// Phase: attention of `rows` of those that are left, written one after the other. A unit is up to
 /// 16 queries of a KV head.
 inline void attend(
@@ -251,26 +282,24 @@ inline void attend(
   const Shape& shape = network.shape;
   const int head_dim = shape.head_dim, num_kv_heads = shape.num_kv_heads;
   const int heads_per_kv = shape.num_heads / num_kv_heads;
-  const int num_queries = rows.count * heads_per_kv;
-  const int evenly = ceil_div(num_queries * num_kv_heads, 2 * member.num_threads());
+  const int evenly = ceil_div(rows.count * heads_per_kv * num_kv_heads, 2 * member.num_threads());
   const int width = evenly > MAX_QUERIES ? MAX_QUERIES : evenly;
-  const int num_units = ceil_div(num_queries, width);
-  const Cache& cache = call.cache;
+  const auto cache_of = [&](int row) { return call.places[live.origin(rows.first + row)].cache; };
+  const int num_units = count_units(rows.count, heads_per_kv, width, cache_of);
   const int64_t stride = network.num_slots;
   float* scores = network.scores + (int64_t)member.thread() * MAX_QUERIES * stride;
   const float root = __builtin_sqrtf((float)head_dim);
   const auto seen = [&](int query) -> Seen {
-    const int row = live.origin(rows.first + query / heads_per_kv);
-    if (call.places == nullptr) return {call.start + row + 1, 0, 0};
-    const Place& place = call.places[row];
-    const int offset = place.end > place.begin ? call.start : 0;
-    return {call.start + place.first, offset + place.begin, offset + place.end};
+    const Place& place = call.places[live.origin(rows.first + query / heads_per_kv)];
+    return {place.first, place.begin, place.end};
   };
   share(member, num_units * num_kv_heads, 1, [&](int unit) {
     const int kv_head = unit % num_kv_heads;
     // The last rows of a causal call see most: they come first, so that threads end together.
-    const int first = (num_units - 1 - unit / num_kv_heads) * width;
-    const int count = num_queries - first < width ? num_queries - first : width;
+    const Rows queries_of_unit =
+        find_unit(num_units - 1 - unit / num_kv_heads, rows.count, heads_per_kv, width, cache_of);
+    const int first = queries_of_unit.first, count = queries_of_unit.count;
+    const Cache& cache = call.caches[cache_of(first / heads_per_kv)];
     int num_slots = 0;
     for (int i = 0; i < count; ++i) {
       const int needed = seen(first + i).num_slots();

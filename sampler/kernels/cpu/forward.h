@@ -68,7 +68,9 @@ Live let_leave(const Network& network, const Call& call, Member& member) {
     }
   });
   place_early(network, call, member);
-  if (call.start > 0) return {call.num_early, call.num_rows - call.num_early, false};
+  if (call.places[0].position > 0) {
+    return {call.num_early, call.num_rows - call.num_early, false};
+  }
   share(member, 1, 1, [&](int) {
     memmove(network.stream + (int64_t)last * width, network.stream, sizeof(float) * (size_t)width);
   });

@@ -50,6 +50,8 @@ struct OwnNetwork : Network {
   std::map<std::pair<int, int>, float*> vectors;  // by layer and kind
   bool is_tied = false;
   Call call = {};
+  std::vector<Place> places;  // those of the call
+  std::vector<Cache> caches;
   Coupling coupling;
   int rank = 0;
 
@@ -302,8 +304,13 @@ int64_t seed_weight_bytes(const Network* network) {
 void seed_forward(Network* network, const Call* call) {
   OwnNetwork& of = own(network);
   of.team->settle();
-  grow(of, call->num_rows, call->start + call->num_rows + TILE,
+  grow(of, call->num_rows, call->num_slots + TILE,
        call->best != nullptr ? call->end_row - call->first_row : 0);
   of.call = *call;
+  // A thread that comes late to a phase whose units are all taken still counts them.
+  of.places.assign(call->places, call->places + call->num_rows);
+  of.caches.assign(call->caches, call->caches + call->num_caches);
+  of.call.places = of.places.data();
+  of.call.caches = of.caches.data();
   of.team->run(run, &of);
 }

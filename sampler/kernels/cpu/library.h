@@ -7,7 +7,7 @@
 #include "network.h"
 
 /// Raised with every change of what stands here.
-#define SEED_ABI 9
+#define SEED_ABI 10
 
 /// Matrices by number; `layer` is ignored for the first two and says where rows leave for the third.
 /// The last eight are the low-rank updates' a and b, in the order of the four before.
@@ -69,8 +69,8 @@ void seed_trim();
 /// Bytes of all weights.
 int64_t seed_weight_bytes(const Network* network);
 
-/// One forward over `num_rows` rows behind `start` cached ones; their K/V go into the cache, row
-/// after row. Without `places` they stand one after the other and each sees those before it.
+/// One forward over `num_rows` rows of one or several sequences. `places` say where each row's K/V go
+/// and what it sees; neighbouring rows of one sequence attend together.
 ///
 /// The rows from `first_row` to `end_row` get logits, a best id and its probability, and the share of
 /// the id in the next row, each where its pointer is not null (the last three come together). Gated
@@ -79,7 +79,7 @@ int64_t seed_weight_bytes(const Network* network);
 /// only, in steps of a chunk of the head, at least one; not together with logits.
 ///
 /// The first `num_early` rows, which are not gated and get no logits, leave at the layer that there
-/// are early weights for; but a text's first position, row 0 of a call with `start` 0, goes on.
+/// are early weights for; but a text's first position, if row 0 is one, goes on.
 /// Blocks until done.
 void seed_forward(Network* network, const Call* call);
 }

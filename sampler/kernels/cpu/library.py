@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-ABI = 9
+ABI = 10
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -56,12 +56,13 @@ class Call(ctypes.Structure):
         ("ids", c_void_p),
         ("gate", c_void_p),
         ("places", c_void_p),
+        ("caches", POINTER(Cache)),
+        ("num_caches", c_int32),
         ("num_rows", c_int32),
-        ("start", c_int32),
+        ("num_slots", c_int32),
         ("first_row", c_int32),
         ("end_row", c_int32),
         ("num_early", c_int32),
-        ("cache", Cache),
         ("logits", c_void_p),
         ("best", c_void_p),
         ("confidences", c_void_p),

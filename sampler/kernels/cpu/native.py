@@ -17,8 +17,7 @@ import math
 import mmap
 import os
 import weakref
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -45,33 +44,17 @@ from sampler.kernels.cpu.library import (
     Shape,
     load_library,
 )
+from sampler.kernels.cpu.segments import TILE, Arranged, NativeCache, Segment, Visible, arrange
 
-TILE, PANEL = 16, 32
+PANEL = 32
 """Of network.h."""
 ROWS_AT_ONCE = 1024
 """Rows of a network in PyTorch that are widened to float32 in one go."""
-Visible = Literal["causal", "canvas"] | Branches
-"""What the rows of a call see, see `model.masks.Attention`."""
 NUM_DRAFT_IDS = 1 << 16
 """Ids that rows of branches, which are drafts, choose among: a byte-pair vocabulary is in the order
 in which it was learnt, and 97.5 % of the tokens of code are among the first so many of Qwen's."""
 PATH_VARIABLE = "SEED_LSP_CPU_PATH"
 """Environment variable that forces a code path: amx, avx512, avxvnni, avx2 or portable."""
-
-
-@dataclass
-class NativeCache:
-    """Keys and values of one sequence, all layers, in the order that the kernels read them."""
-
-    keys: Tensor
-    """(layers, G, slots / 16, K / 2, 16, 2) int16, a scale for each slot and head."""
-    key_scales: Tensor
-    """(layers, G, slots) float32."""
-    values: Tensor
-    """(layers, G, slots / 2, K, 2) int16, a scale for each slot and head."""
-    value_scales: Tensor
-    """(layers, G, slots) float32."""
-    num_positions: int
 
 
 class NativeModel:
@@ -195,12 +178,10 @@ class NativeModel:
         num_early: int = 0,
     ) -> Tensor:
         """Logits (1, R, V) in float32; see `Transformer.forward`. B is 1."""
-        num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
-        logits_BRV = torch.empty(1, num_rows, self.config.vocab_size)
-        self._run(
-            *(ids_BT, cache, start, attention, gate_BT, rows, num_early), logits_BRV=logits_BRV
-        )
-        return logits_BRV
+        segment = self._segment(ids_BT, cache, start, attention, gate_BT, rows, num_early)
+        logits_RV = torch.empty(len(segment.judged), self.config.vocab_size)
+        self._run([segment], arrange([segment]), logits_RV=logits_RV)
+        return logits_RV[None]
 
     def judge(
         self,
@@ -215,29 +196,46 @@ class NativeModel:
         needs_logits: bool = False,
     ) -> Judgment:
         """What the logits say that a call would give, see `Judgment`; with them if asked."""
-        num_rows = len(range(ids_BT.shape[1])[rows or slice(None)])
+        segment = self._segment(ids_BT, cache, start, attention, gate_BT, rows, num_early)
+        return self.judge_together([segment], needs_logits=needs_logits)[0]
+
+    def judge_together(
+        self, segments: Sequence[Segment], *, needs_logits: bool = False
+    ) -> list[Judgment]:
+        """One forward over rows of several sequences, see `arrange`; what it says of each.
+
+        No row's result depends on the other segments.
+        """
+        arranged = arrange(segments)
+        num_rows = len(arranged.judged)
         ids_R, shares_R = torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows)
         confidence_R = torch.empty(num_rows)
-        logits_BRV = torch.empty(1, num_rows, self.config.vocab_size) if needs_logits else None
-        found: Candidates | None = None
+        logits_RV = torch.empty(num_rows, self.config.vocab_size) if needs_logits else None
         parts: tuple[Tensor, ...] = ()
-        if gate_BT is not None and self._adapter is not None and self._adapter.coupling is not None:
+        adapter = self._adapter
+        if arranged.gate_S is not None and adapter is not None and adapter.coupling is not None:
             ids_RK = torch.zeros(num_rows, NUM_CANDIDATES, dtype=torch.int32)
-            log_p_RK, hidden_RD = (
-                torch.zeros(ids_RK.shape),
-                torch.zeros(num_rows, self.config.width),
-            )
-            parts = (ids_RK, log_p_RK, hidden_RD)
+            hidden_RD = torch.zeros(num_rows, self.config.width)
+            parts = (ids_RK, torch.zeros(ids_RK.shape), hidden_RD)
         self._run(
-            *(ids_BT, cache, start, attention, gate_BT, rows, num_early),
-            logits_BRV=logits_BRV,
+            segments,
+            arranged,
+            logits_RV=logits_RV,
             judged=(ids_R, confidence_R, shares_R),
             candidates=parts,
         )
-        if parts:
-            found = Candidates(hidden_RD, ids_RK.long(), log_p_RK)
-        logits_RV = None if logits_BRV is None else logits_BRV[0]
-        return Judgment(ids_R.long(), confidence_R, shares_R, logits_RV, found)
+        found = Candidates(parts[2], parts[0].long(), parts[1]) if parts else None
+        tokens_R = ids_R.long()
+        return [
+            Judgment(
+                tokens_R[own],
+                confidence_R[own],
+                shares_R[own],
+                None if logits_RV is None else logits_RV[own],
+                None if found is None or segment.gate_T is None else found.rows(own),
+            )
+            for own, segment in zip(arranged.found, segments, strict=True)
+        ]
 
     def couple(self, candidates: Candidates, first: int) -> tuple[list[int], list[float]]:
         """Choose the tokens of a branch behind the token `first`, see `choose_coupled`."""
@@ -255,7 +253,7 @@ class NativeModel:
         self._library.seed_couple(self._handle, ctypes.byref(branch))
         return tokens_L.tolist(), shares_L.tolist()
 
-    def _run(
+    def _segment(
         self,
         ids_BT: Tensor,
         cache: NativeCache | None,
@@ -264,49 +262,53 @@ class NativeModel:
         gate_BT: Tensor | None,
         rows: slice | None,
         num_early: int,
+    ) -> Segment:
+        assert len(ids_BT) == 1, "a segment is of one sequence"
+        assert cache is not None or start == 0, "without a cache there is nothing before row 0"
+        cache = cache or self.allocate(ids_BT.shape[1])
+        gate_T = None if gate_BT is None else gate_BT[0]
+        return Segment(ids_BT[0], cache, start, attention, gate_T, rows, num_early)
+
+    def _run(
+        self,
+        segments: Sequence[Segment],
+        arranged: Arranged,
         *,
-        logits_BRV: Tensor | None = None,
+        logits_RV: Tensor | None = None,
         judged: tuple[Tensor, ...] = (),
         candidates: tuple[Tensor, ...] = (),
     ) -> None:
-        batch_size, num_rows = ids_BT.shape
-        assert batch_size == 1, "the native kernels run one sequence at a time"
-        assert cache is not None or start == 0, "without a cache there is nothing before row 0"
-        end = start + num_rows
-        if end > self.config.max_positions:
+        num_slots = max(segment.end for segment in segments)
+        if num_slots > self.config.max_positions:
             raise ValueError(
-                f"{end} tokens are too many for this model: its limit is "
+                f"{num_slots} tokens are too many for this model: its limit is "
                 f"{self.config.max_positions}."
             )
-        cache = cache or self.allocate(end)
-        assert end <= cache.num_positions, "the cache has no slot for the last rows"
-        places_T4 = _places(attention, start, num_rows)
-        taken = range(num_rows)[rows or slice(None)]
+        for segment in segments:
+            assert segment.end <= segment.cache.num_positions, "no slot for the last rows"
+        taken, ids_S, gate_S = arranged.judged, arranged.ids_S, arranged.gate_S
         assert taken.step == 1, "rows with logits are one after the other"
-        num_early = 0 if self.early_layer is None else num_early
+        assert not any(segment.num_early for segment in segments[1:]), "who leaves early is first"
+        num_early = 0 if self.early_layer is None else segments[0].num_early
         assert not taken or num_early <= taken.start, "who leaves early has no logits"
-        ids_T = ids_BT[0].to(torch.int64).contiguous()
-        assert num_rows == 0 or 0 <= int(ids_T.min()) <= int(ids_T.max()) <= self.config.mask_id
-        gate_T = None if gate_BT is None else gate_BT[0].to(torch.uint8).contiguous()
+        num_rows = len(ids_S)
+        assert num_rows == 0 or 0 <= int(ids_S.min()) <= int(ids_S.max()) <= self.config.mask_id
+        has_branches = any(isinstance(segment.attention, Branches) for segment in segments)
+        caches = (Cache * len(segments))(*(segment.cache.for_kernels() for segment in segments))
         call = Call(
-            ids_T.data_ptr(),
-            None if gate_T is None else gate_T.data_ptr(),
-            None if places_T4 is None else places_T4.data_ptr(),
+            ids_S.data_ptr(),
+            None if gate_S is None else gate_S.data_ptr(),
+            arranged.places_S6.data_ptr(),
+            caches,
+            len(caches),
             num_rows,
-            start,
+            num_slots,
             taken.start if taken else 0,
             taken.stop if taken else 0,
             num_early,
-            Cache(
-                cache.keys.data_ptr(),
-                cache.key_scales.data_ptr(),
-                cache.values.data_ptr(),
-                cache.value_scales.data_ptr(),
-                cache.key_scales.shape[-1],
-            ),
-            None if logits_BRV is None else logits_BRV.data_ptr(),
+            None if logits_RV is None else logits_RV.data_ptr(),
             *((part_R.data_ptr() for part_R in judged) if judged else (None, None, None)),
-            NUM_DRAFT_IDS if isinstance(attention, Branches) and logits_BRV is None else 0,
+            NUM_DRAFT_IDS if has_branches and logits_RV is None else 0,
             NUM_CANDIDATES if candidates else 0,
             *(part_R.data_ptr() for part_R in candidates),
         )
@@ -413,20 +415,6 @@ def _locate(name: str) -> tuple[int, str]:
     layer = int(parts[1]) if parts[0] == "blocks" else 0
     kind = "final_norm" if parts[-2] == "norm" else parts[-2]
     return layer, f"{kind}_bias" if parts[-1] == "bias" else kind
-
-
-def _places(attention: Visible, start: int, num_rows: int) -> Tensor | None:
-    """`Place` of network.h for each row, (T, 4) int32; None for a causal call."""
-    if attention == "causal":
-        return None
-    if isinstance(attention, Branches):
-        assert attention.num_rows == num_rows
-        positions, spans = attention.positions(), attention.spans()
-    else:
-        positions = list(range(num_rows))
-        spans = [(1, 0, 0)] + [(num_rows, 0, 0)] * (num_rows - 1)
-    places = [(start + at, *span) for at, span in zip(positions, spans, strict=True)]
-    return torch.tensor(places, dtype=torch.int32)
 
 
 def check_shape(config: ModelConfig) -> None:

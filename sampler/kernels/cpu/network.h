@@ -143,20 +143,21 @@ struct Cache {
   int32_t num_slots;    // a multiple of 16
 };
 
-/// Where a row stands and which rows of its own call it sees: the first `first` ones and those from
-/// `begin` to `end`. It sees everything before the call, too.
+/// Where a row stands: in which cache and slot its K/V go, its position in the text, and which slots
+/// of that cache it sees, the first `first` ones and those from `begin` to `end`.
 struct Place {
-  int32_t position, first, begin, end;
+  int32_t cache, slot, position, first, begin, end;
 };
 
 /// One forward; see `forward` in library.h.
 struct Call {
   const int64_t* ids;
   const uint8_t* gate;  // one byte a row, or null
-  const Place* places;  // [row], or null: a causal call
-  int32_t num_rows, start, first_row, end_row;
+  const Place* places;  // [row]
+  const Cache* caches;  // of the sequences that the rows belong to
+  int32_t num_caches, num_rows, num_slots;  // num_slots: more than any row's slot
+  int32_t first_row, end_row;
   int32_t num_early;    // first rows that leave at `early_layer`
-  Cache cache;
   float* logits;        // [row][vocab_size], or null
   int32_t* best;        // [row]: most likely id, or null
   float* confidences;   // [row]: its probability
