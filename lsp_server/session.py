@@ -7,8 +7,8 @@ A session holds at most one prediction, at most one running request for it, and 
 reply. A newer request supersedes the older. Typing or backspacing within the predicted text keeps
 the prediction, any other change drops it, and a dropped one that had ended is remembered. While a
 prediction is on screen the engine works ahead: at other texts for the place if a person has asked,
-all of them at once, then at what follows its acceptance. Text leaves only together with the snapshot it belongs
-to, and for one document version it only grows.
+all of them at once, then at what follows its acceptance. Text leaves only together with the
+snapshot it belongs to, and for one document version it only grows.
 """
 
 from collections.abc import Callable
@@ -298,7 +298,7 @@ class Session:
         assert prediction is not None
         if isinstance(event, BlockCommitted):
             return []
-        self._variants.remove(event.request_id)
+        self._variants = self._variants - {event.request_id}
         if isinstance(event, Failed):
             self._num_variants_wanted = 0
         else:

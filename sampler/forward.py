@@ -33,6 +33,8 @@ class Forward:
     none do where the network has no such map."""
     needs_logits: bool = False
     """Whether the judgment has logits."""
+    needs_candidates: bool = False
+    """Whether the judgment tells the likeliest tokens of all rows (`Judgment.likeliest`)."""
 
     @property
     def num_rows(self) -> int:

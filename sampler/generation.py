@@ -315,13 +315,18 @@ class Writer:
             elif output.stop is None and length >= self.settings.num_positions:
                 events += task.emit(output.finish("limit"))
             yield events
-            logits_V = yield from judge_again(task, sequence, settled_context)
-            if output.required_left:
-                fresh = self._choose(logits_V, output.required_left)
-            elif rank > 0:
-                fresh, rank = ranked(logits_V, rank, end_ids), 0
+            must_heal = output.required_left != b""
+            judgment = yield from judge_again(
+                task, sequence, settled_context, needs_logits=must_heal
+            )
+            if must_heal:
+                fresh = self._choose(judgment.logits[0], output.required_left)
+                continue
+            ids_K, log_p_K = judgment.likeliest(0)
+            if rank > 0:
+                fresh, rank = ranked(ids_K, log_p_K, rank, end_ids), 0
             else:
-                token, probability = draw(logits_V, request.temperature, generator)
+                token, probability = draw(ids_K, log_p_K, request.temperature, generator)
                 fresh = Predicted([token], [probability])
 
     def _denoise(

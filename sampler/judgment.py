@@ -8,7 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from model.coupling import Candidates
+from model.coupling import NUM_CANDIDATES, Candidates
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Judgment:
     likely one; 0 where there is none or it is MASK. float32."""
     logits_LV: Tensor | None = None
     candidates: Candidates | None = None
-    """Of the MASK rows, where the adapter couples them; other rows of it mean nothing."""
+    """Of the MASK rows, where the adapter couples them; other rows of it mean nothing, unless those
+    of all rows were asked for."""
 
     @property
     def logits(self) -> Tensor:
@@ -63,6 +64,17 @@ class Judgment:
     def shares(self) -> list[float]:
         """`shares_L` as plain numbers."""
         return self.shares_L.tolist()
+
+    def likeliest(self, row: int) -> tuple[Tensor, Tensor]:
+        """Ids and log probabilities of the tokens that are likeliest behind a row, best first.
+
+        They must have been asked for, or logits.
+        """
+        if self.candidates is not None:
+            return self.candidates.ids_LK[row], self.candidates.log_p_LK[row]
+        log_p_V = self.logits[row].float().log_softmax(-1)
+        log_p_K, ids_K = log_p_V.topk(min(NUM_CANDIDATES, len(log_p_V)))
+        return ids_K, log_p_K
 
     def predicted(self, rows: slice) -> Predicted:
         """What some of the rows predict."""

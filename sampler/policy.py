@@ -4,6 +4,7 @@ Shape suffixes: L slots of a canvas, V vocabulary. Row i of any `logits_LV` here
 off-by-one between rows and slots is the caller's business).
 """
 
+import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
@@ -131,22 +132,26 @@ def num_accepted(
     return len(drafts)
 
 
-def draw(logits_V: Tensor, temperature: float, generator: torch.Generator) -> tuple[int, float]:
-    """A token drawn at a temperature, and the probability that the model itself gives it.
+def draw(
+    ids_K: Tensor, log_p_K: Tensor, temperature: float, generator: torch.Generator
+) -> tuple[int, float]:
+    """One of the likeliest tokens, drawn at a temperature, and the probability that the model
+    itself gives it.
 
     Tokens less than `MIN_SHARE` times as likely as the best one are left out (min-p sampling,
     2407.01082): small models have many that are merely not impossible.
     """
-    probability_V = logits_V.float().softmax(dim=-1).cpu()
-    weight_V = (logits_V.float().cpu() / temperature).softmax(dim=-1)
-    weight_V = weight_V.masked_fill(probability_V < MIN_SHARE * probability_V.max(), 0.0)
-    token = int(torch.multinomial(weight_V, 1, generator=generator))
-    return token, float(probability_V[token])
+    weight_K = (log_p_K / temperature).softmax(dim=-1)
+    weight_K = weight_K.masked_fill(log_p_K < log_p_K.max() + math.log(MIN_SHARE), 0.0)
+    which = int(torch.multinomial(weight_K, 1, generator=generator))
+    return int(ids_K[which]), float(log_p_K[which].exp())
 
 
-def ranked(logits_V: Tensor, rank: int, left_out: Set[int]) -> Predicted:
-    """The token of that rank, 0 being the most likely, among all that are not left out."""
-    probability_V = logits_V.float().softmax(dim=-1)
-    best = probability_V.topk(rank + 1 + len(left_out)).indices.tolist()
-    token = [token for token in best if token not in left_out][rank]
-    return Predicted([token], [float(probability_V[token])])
+def ranked(ids_K: Tensor, log_p_K: Tensor, rank: int, left_out: Set[int]) -> Predicted:
+    """The token of that rank, 0 being the most likely, among the likeliest, of which some are left
+    out; the last of them if there are too few.
+    """
+    tokens = [(token, p) for token, p in zip(ids_K.tolist(), log_p_K.tolist(), strict=True)]
+    allowed = [pair for pair in tokens if pair[0] not in left_out] or tokens
+    token, log_p = allowed[min(rank, len(allowed) - 1)]
+    return Predicted([token], [math.exp(log_p)])

@@ -86,7 +86,11 @@ class Runner:
         cache, start = forward.sequence.kv, len(forward.sequence.tokens)
         assert isinstance(cache, NativeCache)
         ids_T, attention, gate_T, rows = self._rows_of(forward)
-        return Segment(ids_T, cache, start, attention, gate_T, rows, forward.num_early)
+        return Segment(
+            *(ids_T, cache, start, attention, gate_T, rows),
+            forward.num_early,
+            forward.needs_candidates,
+        )
 
     def _advance(self, forward: Forward) -> Judgment:
         ids_T, attention, gate_T, rows = self._rows_of(forward)
@@ -97,7 +101,7 @@ class Runner:
             None if gate_T is None else gate_T[None],
             rows,
             num_early=forward.num_early,
-            needs_logits=forward.needs_logits,
+            needs_logits=forward.needs_logits or forward.needs_candidates,
         )
 
     def _rows_of(self, forward: Forward) -> tuple[Tensor, Visible, Tensor | None, slice]:

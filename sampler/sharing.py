@@ -7,7 +7,7 @@ Pure: knows neither model nor cache.
 from sampler.drafting import CostCurve, cost_ms
 from sampler.messages import Complete
 
-MOST_LONGER = 0.15
+MOST_LONGER = 0.1
 """Of the time that a forward takes alone: so much longer it may take because of others."""
 MOST_ROWS = 64
 """That others may add to a forward."""

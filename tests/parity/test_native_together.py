@@ -116,6 +116,22 @@ def test_logits_are_each_sequences_own() -> None:
 
 
 @needs_library
+@torch.inference_mode()
+def test_the_likeliest_tokens_are_those_of_the_logits() -> None:
+    one = model("", 2)
+    kept = caches(one)
+    asked = [segment(kept[number], number, 2, needs_candidates=True) for number in range(3)]
+    for found, alone in zip(one.judge_together(asked), asked, strict=True):
+        logits = one.judge_together([alone], needs_logits=True)[0].logits
+        for row in range(2):
+            ids_K, log_p_K = found.likeliest(row)
+            expected_K = logits[row].log_softmax(-1)[ids_K]
+            assert ids_K[0] == logits[row].argmax() == found.tokens[row]
+            torch.testing.assert_close(log_p_K, expected_K, atol=1e-4, rtol=1e-4)
+            assert (log_p_K.diff() <= 0).all()
+
+
+@needs_library
 def test_a_copied_cache_serves_as_the_one_it_was_copied_from() -> None:
     one = model("", 2)
     first, copied = caches(one)[0], one.allocate(80)

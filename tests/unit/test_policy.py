@@ -122,15 +122,20 @@ def test_confidence_is_the_probability_of_the_chosen_token():
     assert confidence_L.tolist() == pytest.approx([0.75, 0.9])
 
 
+IDS = torch.tensor([7, 2, 9, 4])
+LOG_P = torch.tensor([0.5, 0.3, 0.16, 0.04]).log()
+
+
 def test_drawn_tokens_are_likely_ones_and_follow_the_seed() -> None:
-    logits_V = torch.tensor([0.0, 3.0, 2.5, -5.0])
-    draws = [draw(logits_V, 1.0, torch.Generator().manual_seed(seed)) for seed in range(50)]
-    assert draws == [draw(logits_V, 1.0, torch.Generator().manual_seed(seed)) for seed in range(50)]
-    assert {token for token, _ in draws} == {1, 2}  # the others are less than a tenth as likely
-    probability_V = logits_V.softmax(dim=-1)
-    assert all(probability == float(probability_V[token]) for token, probability in draws)
+    seeds = [torch.Generator().manual_seed(seed) for seed in [*range(50)] * 2]
+    draws = [draw(IDS, LOG_P, 1.0, generator) for generator in seeds]
+    assert draws[:50] == draws[50:]
+    assert {token for token, _ in draws} == {7, 2, 9}  # 4 is less than a tenth as likely
+    probabilities = dict(zip(IDS.tolist(), LOG_P.exp().tolist(), strict=True))
+    assert all(probability == pytest.approx(probabilities[token]) for token, probability in draws)
 
 
 def test_ranks_leave_out_what_they_are_told_to() -> None:
-    logits_V = torch.tensor([0.0, 3.0, 2.5, -5.0])
-    assert [ranked(logits_V, rank, {1}).tokens for rank in (0, 1, 2)] == [[2], [0], [3]]
+    found = [ranked(IDS, LOG_P, rank, {2}).tokens for rank in (0, 1, 2, 9)]
+    assert found == [[7], [9], [4], [4]]
+    assert ranked(IDS, LOG_P, 1, {7, 2, 9, 4}).tokens == [2], "there is nothing else"

@@ -74,7 +74,7 @@ int64_t seed_weight_bytes(const Network* network);
 ///
 /// The rows from `first_row` to `end_row` get logits, a best id and its probability, and the share of
 /// the id in the next row, each where its pointer is not null (the last three come together). Gated
-/// rows among them get candidates, if any are asked for: at most MAX_CANDIDATES and no more than there
+/// rows among them, or all, get candidates, if any are asked for: at most MAX_CANDIDATES and no more than there
 /// are ids, with the last three only. Gated rows at the end may be told to choose among the first ids
 /// only, in steps of a chunk of the head, at least one; not together with logits.
 ///

@@ -69,6 +69,7 @@ class Call(ctypes.Structure):
         ("shares", c_void_p),
         ("num_draft_ids", c_int32),
         ("num_candidates", c_int32),
+        ("ranks_all", c_int32),
         ("candidates", c_void_p),
         ("log_probabilities", c_void_p),
         ("states", c_void_p),

@@ -213,7 +213,8 @@ class NativeModel:
         logits_RV = torch.empty(num_rows, self.config.vocab_size) if needs_logits else None
         parts: tuple[Tensor, ...] = ()
         adapter = self._adapter
-        if arranged.gate_S is not None and adapter is not None and adapter.coupling is not None:
+        is_coupled = adapter is not None and adapter.coupling is not None
+        if any(one.needs_candidates or (is_coupled and one.gate_T is not None) for one in segments):
             ids_RK = torch.zeros(num_rows, NUM_CANDIDATES, dtype=torch.int32)
             hidden_RD = torch.zeros(num_rows, self.config.width)
             parts = (ids_RK, torch.zeros(ids_RK.shape), hidden_RD)
@@ -232,7 +233,7 @@ class NativeModel:
                 confidence_R[own],
                 shares_R[own],
                 None if logits_RV is None else logits_RV[own],
-                None if found is None or segment.gate_T is None else found.rows(own),
+                found.rows(own) if found is not None and segment.is_ranked else None,
             )
             for own, segment in zip(arranged.found, segments, strict=True)
         ]
@@ -310,6 +311,7 @@ class NativeModel:
             *((part_R.data_ptr() for part_R in judged) if judged else (None, None, None)),
             NUM_DRAFT_IDS if has_branches and logits_RV is None else 0,
             NUM_CANDIDATES if candidates else 0,
+            any(segment.needs_candidates for segment in segments),
             *(part_R.data_ptr() for part_R in candidates),
         )
         self._library.seed_forward(self._handle, ctypes.byref(call))

@@ -164,6 +164,7 @@ struct Call {
   float* shares;        // [row]: probability of the next row's id over that of the best; 0 if none
   int32_t num_draft_ids;   // gated rows at the end choose among so many first ids; 0: among all
   int32_t num_candidates;  // of each gated row, or 0; the rest is then asked for, too
+  int32_t ranks_all;       // not 0: candidates of the other rows, too
   int32_t* candidates;     // [row][candidate]: most likely ids, the likeliest first
   float* log_probabilities;  // likewise
   float* states;           // [row][width]: what the head takes, before it is rounded

@@ -68,11 +68,18 @@ class Segment:
     """Those that are judged; all if None."""
     num_early: int = 0
     """First rows that leave early."""
+    needs_candidates: bool = False
+    """Of all rows that are judged, not of gated ones alone."""
 
     @property
     def judged(self) -> range:
         """The rows that are judged."""
         return range(len(self.ids_T))[self.rows or slice(None)]
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether there may be candidates of its rows."""
+        return self.needs_candidates or self.gate_T is not None
 
     @property
     def end(self) -> int:

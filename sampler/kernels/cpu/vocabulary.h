@@ -61,7 +61,8 @@ inline void conclude(const Tally& tally, float* place) {
 
 /// Whether a row of those that are judged is asked for candidates.
 inline bool has_candidates(const Call& call, int row) {
-  return call.num_candidates > 0 && call.gate != nullptr && call.gate[call.first_row + row];
+  if (call.num_candidates == 0) return false;
+  return call.ranks_all || (call.gate != nullptr && call.gate[call.first_row + row]);
 }
 
 /// The id of the row behind row `row` of those that are judged; below 0 if there is none or the head
