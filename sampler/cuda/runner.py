@@ -266,7 +266,11 @@ class GraphRunner(Runner):
                 judgments.append(self._advance(group[0]))
                 continue
             parts = [
-                _Part(forward.sequence, *self._rows_of(forward), forward.needs_logits)
+                _Part(
+                    forward.sequence,
+                    *self._rows_of(forward),
+                    forward.needs_logits or forward.needs_candidates,
+                )
                 for forward in group
             ]
             judgments += self._graph_forward(parts)

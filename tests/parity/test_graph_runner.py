@@ -151,7 +151,7 @@ def forwards_behind_contexts(runner, *shapes):
         sequence = CachedSequence(runner.allocate(300))
         runner.advance(sequence, context, num_judged=0)
         sequence.extend(context)
-        forwards.append(Forward(sequence, chain, sizes, num_judged, needs_logits=index == 1))
+        forwards.append(Forward(sequence, chain, sizes, num_judged, needs_logits=index == 2))
     return forwards
 
 
@@ -209,6 +209,27 @@ def test_what_does_not_fit_one_launch_takes_several():
             runner.advance_together(forwards[:1] * 2)
         del forwards
         gc.collect()
+
+
+@torch.inference_mode()
+def test_the_likeliest_tokens_are_those_of_the_network():
+    found, expected = (
+        runner.advance_together(
+            [
+                replace(forward, needs_candidates=index == 1)
+                for index, forward in enumerate(
+                    forwards_behind_contexts(runner, (9, 2, (3, 3), None), (7, 3, (), None))
+                )
+            ]
+        )[1]
+        for runner in (GraphRunner(NETWORK, num_sequences=2, num_positions=300), Runner(NETWORK))
+    )
+    for row in range(3):
+        (ids_K, log_p_K), (other_ids_K, other_log_p_K) = (
+            judgment.likeliest(row) for judgment in (found, expected)
+        )
+        assert ids_K.tolist() == other_ids_K.tolist()
+        torch.testing.assert_close(log_p_K, other_log_p_K.cpu(), atol=1e-3, rtol=0)
 
 
 def test_a_sequence_that_nobody_holds_is_free_again():
