@@ -3,6 +3,7 @@
 Pure: knows neither how measuring works nor who uses what is chosen.
 """
 
+import functools
 from collections.abc import Sequence
 
 from sampler.drafting import CostCurve, choose_layout, cost_ms
@@ -12,6 +13,7 @@ CHUNK_LIMIT_MS = 150.0
 """What one forward of prefill may take: so long may a cancellation wait."""
 
 
+@functools.lru_cache(maxsize=4)  # asked for between two forwards, it must not take their time
 def choose(profile: Profile, max_rows: int) -> Choice:
     """How to work on a machine with this profile, with so many rows in a forward at most."""
     ar_ms = cost_ms(profile.costs_ms, 1)
