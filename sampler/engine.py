@@ -120,7 +120,7 @@ class Engine:
             forward = task.pending
             if forward is not None and self._fits(forward, turn, chosen):
                 chosen.append((task, forward))
-            if not chosen or not self.runner.shares_forwards:
+            if not chosen or not self.runner.most_shared_rows:
                 break  # the oldest needed no forward to go on, or shares none
         for task, judgment in self._compute(chosen, events):
             task.pending = None
@@ -138,6 +138,7 @@ class Engine:
             num_before,
             self.settings.costs_ms,
             first=before[0].num_rows,
+            most_rows=self.runner.most_shared_rows,
             is_waited_for=not self._tasks[0].request.is_ahead,
         )
         if room < least_room(task.request, self.settings.max_rows):

@@ -23,6 +23,9 @@ from sampler.kernels.cpu.segments import NativeCache, Segment, Visible
 from sampler.kv_cache import CachedSequence
 from sampler.policy import judge
 
+MOST_SHARED_ROWS = 192
+"""A chunk of context and, beside it, rows of others."""
+
 
 class Runner:
     """Owns the device. Every method blocks until its forward is done."""
@@ -47,9 +50,10 @@ class Runner:
         return KVCache.allocate(self.model.config, num_positions, dtype=dtype, device=self.device)
 
     @property
-    def shares_forwards(self) -> bool:
-        """Whether several requests' rows in one forward take less time than one after the other."""
-        return isinstance(self.model, NativeModel)
+    def most_shared_rows(self) -> int:
+        """Rows up to which several requests' in one forward take less time than one after the
+        other; 0 if none ever do."""
+        return MOST_SHARED_ROWS if isinstance(self.model, NativeModel) else 0
 
     def advance(
         self,

@@ -253,9 +253,9 @@ class GraphRunner(Runner):
         )[0]
 
     @property
-    def shares_forwards(self) -> bool:
-        """Forwards of a few sequences whose rows fit a graph are one launch."""
-        return True
+    def most_shared_rows(self) -> int:
+        """As many as the longest graph has."""
+        return GRAPH_ROWS[-1]
 
     @torch.inference_mode()
     def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:

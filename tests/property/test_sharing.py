@@ -24,7 +24,7 @@ SOURCES = ["torch"] + ["native"] * library.is_available()
 class Sharing(Runner):
     """Computes for several requests in one step, if only one after the other."""
 
-    shares_forwards = True
+    most_shared_rows = 99
 
 
 @functools.cache
