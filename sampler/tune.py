@@ -50,6 +50,7 @@ def expected_cycle(
         future.append(reached)
     num_states = len(acceptance) + 1
     token_ms = cost_ms(costs, 1)
+    cycles = []
     for _ in range(8):  # what a token is worth depends on the layouts, and these on that
         layouts = [
             choose_layout(acceptance[:at_hand], future, costs, token_ms=token_ms, max_rows=max_rows)
@@ -65,8 +66,10 @@ def expected_cycle(
             for state, layout in enumerate(layouts)
         )
         token_ms = ms / tokens
-    most_frequent = max(range(num_states), key=lambda state: share[state])
-    return tokens, ms, layouts[most_frequent]
+        most_frequent = max(range(num_states), key=lambda state: share[state])
+        cycles.append((tokens, ms, layouts[most_frequent]))
+    # Where layouts tie, there may be no fixed point but two that lead to each other.
+    return min(cycles, key=lambda cycle: cycle[1] / cycle[0])
 
 
 def _reached(acceptance: Sequence[float], num_chain: int) -> list[float]:
