@@ -66,8 +66,8 @@ class Complete:
     budget_ms: float | None = None
     """Time from arrival after which the best text so far is returned; None means no limit."""
     is_ahead: bool = False
-    """Nobody waits for it: it replaces no request, and the next one without this mark, whoever sends
-    it, replaces it."""
+    """Nobody waits for it: it replaces no request, and the next one without this mark replaces it,
+    whoever sends that."""
     temperature: float = 0.0
     """Above 0 each token is drawn from the model's distribution at that temperature."""
     seed: int = 0
