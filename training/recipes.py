@@ -39,6 +39,10 @@ class Recipe:
     end included (stage `fim`); 0: as they come. Half of those have under ten tokens, from which a
     model learns to end after a line whatever is asked, and most end with a statement, from which it
     learns to end wherever one does."""
+    min_enumeration: int = 0
+    """Every other of these runs is an enumeration of at least so many tokens instead; 0: none is.
+    From runs alone a model learns to end a ladder of `elif` or a table after a few of its items,
+    although others are missing before those that follow."""
     keep_weight: float = 0.0
     """Share of the loss of a token before the end that is forward KL to the base without the
     update, whose own ends count for nothing (stage `fim`); the rest is cross-entropy. At 1 only the
@@ -179,6 +183,7 @@ def fim() -> Recipe:
         records_per_step=4,
         max_tokens=512,
         min_run=16,
+        min_enumeration=16,
         keep_weight=0.9,
         rank=16,
         alpha=32.0,

@@ -117,7 +117,7 @@ def train_command(
             )
         shards, held_out = Shards(data).split(HELD_OUT_SHARE)
         edits, unseen_edits = _edits(chosen, data)
-        runs: Shards | None = None
+        runs: tuple[Shards, ...] = ()
         if chosen.stage == "fim":  # a hole without what follows it teaches nothing about its end
             runs = runs_of_lines(chosen, shards)
         if chosen.stage in ("fim", "early"):  # nor does one without a prompt about reading it
@@ -160,7 +160,7 @@ def train_command(
             ),
         )
         if evaluate_every and len(held_out):
-            unseen_runs = runs_of_lines(chosen, held_out) if runs is not None else None
+            unseen_runs = runs_of_lines(chosen, held_out) if runs else ()
             unseen = ShardSource(
                 held_out,
                 special_ids,

@@ -1,6 +1,6 @@
 """Records of shards in the endless order that a run draws them in. Knows no loss."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from training.data.edit_records import EditRecord
+from training.data.holes import RecordKind
 from training.data.shards import EditShards, Shards
 from training.recipes import Recipe
 from training.stages import TrainingRecord
@@ -27,7 +28,7 @@ class ShardSource:
         *,
         edits: EditShards | None = None,
         num_edits: int = 1,
-        runs: Shards | None = None,
+        runs: Sequence[Shards] = (),
         own: Shards | None = None,
         decode: Callable[[Iterable[int]], str] | None = None,
     ) -> None:
@@ -41,18 +42,16 @@ class ShardSource:
             edits: edits to draw in turn with the records.
             num_edits: how many of them behind each record, or each pair of records where there are
                 runs.
-            runs: records of runs of lines to draw in turn with the records.
+            runs: records of lines that follow one another, to draw in turn with the records; of
+                several kinds in turn with each other, too.
             own: records whose completion the model wrote, to draw in turn with the others.
             decode: text of ids; with it, records can be read as code.
         """
-        self._turns: list[Shards | EditShards] = [shards]
-        if runs is not None:
-            self._turns.append(runs)
         self._own = own
-        if own is not None:
-            self._turns.append(own)
-        if edits is not None:
-            self._turns += [edits] * num_edits
+        self._turns: list[Shards | EditShards] = []
+        for lines in runs or (None,):
+            turns = (shards, lines, own, *[edits] * num_edits)
+            self._turns += [turn for turn in turns if turn is not None]
         self._seed, self._decode = seed, decode
         self._shared: dict[str, Any] = {
             "special_ids": torch.tensor(sorted(special_ids), dtype=torch.long)
@@ -94,9 +93,15 @@ def short_edits(recipe: Recipe, edits: EditShards) -> EditShards | None:
     return short if len(short) else None
 
 
-def runs_of_lines(recipe: Recipe, shards: Shards) -> Shards | None:
-    """Records for every other place of stage `fim`; None where the recipe or the data has none."""
-    if not recipe.min_run:
-        return None
-    runs = shards.holes(recipe.max_tokens, "run", min_target=recipe.min_run)
-    return runs if len(runs) else None
+def runs_of_lines(recipe: Recipe, shards: Shards) -> tuple[Shards, ...]:
+    """Records for every other place of stage `fim`: runs of lines and, in turn with them,
+    enumerations, each where the recipe and the data have any.
+    """
+    kinds: tuple[tuple[RecordKind, int], ...] = (
+        ("run", recipe.min_run),
+        ("enumeration", recipe.min_enumeration),
+    )
+    found = (
+        shards.holes(recipe.max_tokens, kind, min_target=least) for kind, least in kinds if least
+    )
+    return tuple(each for each in found if len(each))

@@ -185,7 +185,7 @@ def test_edits_follow_pairs_of_records_in_stage_fim(model, shards, tmp_path):
     assert short_edits(replace(recipe, num_edits=0), EditShards(tmp_path)) is None
     assert short_edits(replace(recipe, max_edit_tokens=3), EditShards(tmp_path)) is None
     records = Shards(shards)
-    source = ShardSource(records, [508, 509], 0, edits=short, num_edits=3, runs=records)
+    source = ShardSource(records, [508, 509], 0, edits=short, num_edits=3, runs=[records])
     drawn = [source.draw(index) for index in range(10)]
     is_edit = [isinstance(record, PairRecord) for record in drawn]
     assert is_edit == [False, False, True, True, True] * 2
@@ -200,16 +200,32 @@ def test_every_other_record_is_a_run_of_lines_where_the_recipe_asks_for_it(tmp_p
     write_shards(tmp_path, [Pack.of((record, 7) for record in records)], {})
     shards = Shards(tmp_path)
     recipe = replace(fim(), max_tokens=8, min_run=4)
-    runs = runs_of_lines(recipe, shards)
-    assert runs is not None
+    (runs,) = runs_of_lines(recipe, shards)
     assert [len(runs[index].tokens) for index in range(len(runs))] == [6, 8]
-    source = ShardSource(shards, [508, 509], 0, runs=runs)
+    source = ShardSource(shards, [508, 509], 0, runs=[runs])
     lengths = [len(source.draw(index).ids_S) for index in range(12)]
     assert sorted(lengths[1::2]) == [6, 6, 6, 8, 8, 8]
     assert sorted(lengths[::2]) == [5, 6, 7, 8, 9, 10]
-    assert runs_of_lines(replace(recipe, max_tokens=5), shards) is None
-    assert runs_of_lines(replace(recipe, min_run=7), shards) is None
-    assert runs_of_lines(replace(recipe, min_run=0), shards) is None
+    assert runs_of_lines(replace(recipe, max_tokens=5), shards) == ()
+    assert runs_of_lines(replace(recipe, min_run=7), shards) == ()
+    assert runs_of_lines(replace(recipe, min_run=0), shards) == ()
+
+
+def test_every_other_run_is_an_enumeration_where_the_recipe_asks_for_it(tmp_path):
+    kinds: list[RecordKind] = ["line", "run", "enumeration", "enumeration", "enumeration"]
+    records = [
+        Record(np.arange(number + 5, dtype=np.uint32), 2, kind) for number, kind in enumerate(kinds)
+    ]
+    write_shards(tmp_path, [Pack.of((record, 7) for record in records)], {})
+    shards = Shards(tmp_path)
+    recipe = replace(fim(), max_tokens=8, min_run=4, min_enumeration=6)
+    runs, enumerations = runs_of_lines(recipe, shards)
+    assert [len(enumerations[index].tokens) for index in range(len(enumerations))] == [8]
+    source = ShardSource(shards, [508, 509], 0, runs=[runs, enumerations])
+    lengths = [len(source.draw(index).ids_S) for index in range(20)]
+    assert lengths[1::2] == [6, 8] * 5
+    assert sorted(lengths[::2]) == sorted([5, 6, 7, 8, 9] * 2)
+    assert len(runs_of_lines(replace(recipe, min_enumeration=0), shards)) == 1
 
 
 def test_shards_of_another_tokenizer_are_refused(model, shards, tmp_path):

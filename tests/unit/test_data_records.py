@@ -17,7 +17,7 @@ from sampler.context import ContextLimits, build_context
 from sampler.messages import Complete
 from tests.tiny import tiny_vocabulary
 from training.data import holes as holes_module
-from training.data.holes import Hole, choose_holes
+from training.data.holes import Hole, choose_holes, line_holes
 from training.data.records import END, Record, RecordError, RecordMaker, fingerprint
 from training.data.shards import Pack, ShardError, Shards, file_key, write_shards
 from training.data.shuffle import place
@@ -94,6 +94,85 @@ def test_a_run_is_any_lines_of_a_function() -> None:
     }
     assert len({run.lstrip() for run in runs}) == len(expected)
     assert indented != runs, "sometimes the cursor stands behind the blanks"
+
+
+def check_enumeration(text: str, *first: str, num_holes: int) -> None:
+    """Whether a text's enumerations begin with these lines, each ends as far off as it should, and
+    so many there are."""
+    holes = [
+        (text[:start].count("\n"), text[:end].count("\n"))
+        for start, ends in line_holes(text).get("enumeration", ())
+        for end in ends
+    ]
+    lines = text.split("\n")
+    assert tuple(dict.fromkeys(lines[start].strip() for start, _ in holes)) == first
+    assert len(holes) == num_holes
+    assert all(text.startswith("\n", len("\n".join(lines[: end + 1]))) for _, end in holes)
+
+
+LADDER = "".join(f"    {'el' * (n > 1)}if n == {n}:\n        m = {n}\n" for n in range(1, 6))
+
+
+def test_an_enumeration_is_several_items_of_a_sequence() -> None:
+    # Of five clauses it begins in the first or second: at four lines. Those of the first end with
+    # one of the six lines of the third to fifth, those of the second with one of the last four.
+    function = f"def f(n):\n{LADDER}    return m\n"
+    first = ("if n == 1:", "m = 1", "elif n == 2:", "m = 2")
+    check_enumeration(function, *first, num_holes=2 * 6 + 2 * 4)
+    check_enumeration(function.replace("elif n == 5", "else"), *first, num_holes=2 * 6 + 2 * 4)
+    check_enumeration(function.replace("elif n == 3", "if n == 3"), num_holes=0)  # two and three
+    cases = "match n:\n" + "".join(f"    case {n}: pass\n" for n in range(6))
+    check_enumeration(cases, "case 0: pass", "case 1: pass", "case 2: pass", num_holes=4 + 3 + 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "num_holes"),
+    [
+        ("self.a{} = 1", 5),
+        ("A{} = 1  # é", 5),
+        ("table[{}] = one({})", 5),
+        ("parser.add(a{})\n", 5),
+        ("if a == {}: return", 5),
+        ("a{0} = b{0}(1)", 0),
+        ("f{}()", 0),
+        ("return {}", 0),
+        ("'a{}'", 0),
+    ],
+)
+def test_statements_that_begin_alike_are_a_sequence(line: str, num_holes: int) -> None:
+    lines = [line.format(number, number) for number in range(5)]
+    first = [line.strip() for line in lines[:2]] if num_holes else []
+    check_enumeration("x = y.z\n" + "\n".join(lines) + "\n", *first, num_holes=num_holes)
+
+
+@pytest.mark.parametrize("brackets", ["[]", "()", "{}"])
+def test_items_of_a_table_are_a_sequence_where_each_has_its_line(brackets: str) -> None:
+    before, behind = brackets
+    items = [f"{number}," for number in range(5)]
+    rows = "\n".join([f"x = {before}", *items, f"{behind}\n"])
+    check_enumeration(rows, "0,", "1,", num_holes=3 + 2)
+    check_enumeration(rows.replace("4,\n", "4"), "0,", "1,", num_holes=3 + 2)
+    check_enumeration(rows.replace(f"{before}\n", before), num_holes=0)  # four have
+    check_enumeration(rows.replace("\n", " ") + "\n", num_holes=0)
+    # Of tables in a table, the inner ones are sequences, too.
+    pairs = "\n".join(f"{number}: {number}," for number in range(5))
+    check_enumeration(f"x = {{0: {{\n{pairs}\n}}}}\n", "0: 0,", "1: 1,", num_holes=3 + 2)
+
+
+def test_enumerations_are_drawn_and_mostly_go_on_below() -> None:
+    table = "TABLE = {\n" + "".join(f"    'é{n}': {n},\n" for n in range(12)) + "}\n"
+    holes = [
+        hole
+        for name in range(600)
+        for hole in choose_holes(table, num_holes=1, seed=0, name=str(name))
+        if hole.kind == "enumeration"
+    ]
+    texts = [table[hole.start : hole.end] for hole in holes]
+    assert len(texts) > 50
+    assert all(text.count("\n") >= 2 and text.endswith(",") for text in texts)
+    assert {text.startswith(" ") for text in texts} == {True, False}
+    at_end = sum(table.startswith("\n}", hole.end) for hole in holes)
+    assert 0 < at_end < len(texts) / 3
 
 
 @pytest.mark.parametrize("layout", ["spm", "psm"])

@@ -18,7 +18,7 @@ STAGES_VERSION = 2
 """To be raised when a stage judges otherwise, so that older work is not taken for new."""
 EDITS_VERSION = 1
 """The same for the stages that make edits."""
-HOLES_VERSION = 1
+HOLES_VERSION = 2
 """The same for where holes are."""
 QUESTIONS_VERSION = 2
 """The same for how an edit is asked for; older releases need not be fetched again for that."""

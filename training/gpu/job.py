@@ -121,7 +121,7 @@ def train_stage(
 ) -> tuple[Line, Path]:
     """One stage, from where the last call left it; returns its figures and its adapter."""
     shards, held_out = Shards(job.cargo / "data").split(HELD_OUT_SHARE)
-    runs: Shards | None = None
+    runs: tuple[Shards, ...] = ()
     if recipe.stage == "fim":
         runs = runs_of_lines(recipe, shards)
         shards, held_out = shards.holes(recipe.max_tokens), held_out.holes(recipe.max_tokens)
