@@ -39,6 +39,7 @@ def build_command(
     manifest: Path | None = None,
     model: str = hub.DEFAULT_MODEL,
     seed: int = 0,
+    max_tokens: PositiveInt | None = None,
     workers: PositiveInt = 1,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -58,12 +59,15 @@ def build_command(
             project's own, if it has one. Packages that it does not name are taken at their newest.
         model: whose tokenizer to use: known name, hub id, .gguf file or folder.
         seed: which holes.
+        max_tokens: of a record, 1,024 by default. Recipe fim takes those of at most 512; of longer
+            ones only small files are.
         workers: processes.
         json: print the JSON line only.
     """
     from training.data.manifest import ManifestError
     from training.data.packages import OUR_LIST, OUR_MANIFEST, read_list
     from training.data.pipeline import build  # datatrove takes a second
+    from training.data.records import MAX_TOKENS
     from training.data.standard_library import NAME
     from training.data.work import Plan
 
@@ -77,6 +81,7 @@ def build_command(
         manifest=manifest or OUR_MANIFEST,
         decontaminate=decontaminate,
         seed=seed,
+        max_tokens=max_tokens or MAX_TOKENS,
         edits=edits,
     )
     with progress_bar(console) as progress:
