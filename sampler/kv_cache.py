@@ -8,6 +8,7 @@ requests or text.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from model.network import KVCache
 from sampler.judgment import Predicted
@@ -84,12 +85,10 @@ class CachedSequence:
 
     def copy_from(self, other: "CachedSequence", length: int) -> None:
         """Hold the first `length` tokens of another sequence, instead of what was held."""
-        if isinstance(self.kv, NativeCache):
-            assert isinstance(other.kv, NativeCache)
-            self.kv.copy_from(other.kv, length)
-        else:
-            assert isinstance(other.kv, KVCache)
-            self.kv.copy_from(other.kv, length)
+        copy: Callable[[Any, int], None] = (
+            self.kv.copy_from
+        )  # all caches of a model are of one kind
+        copy(other.kv, length)
         self.tokens, self.next_tokens = other.tokens[:length], other.next_tokens[:length]
         self.probabilities = other.probabilities[:length]
         self.first = other.first if other.first is not None and other.first[0] <= length else None

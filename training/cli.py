@@ -42,6 +42,7 @@ def export_command(
     out: Path,
     base_update: tuple[Path, ...] = (),
     update_share: float = 1.0,
+    early: Path | None = None,
     model: str = hub.DEFAULT_MODEL,
 ) -> None:
     """Put an adapter and the update of the base below it into one file of 8-bit numbers.
@@ -52,9 +53,13 @@ def export_command(
         base_update: adapter.safetensors of the run of recipe fim that it was trained over. Given
             several times, for runs that began with one another, the mean of them.
         update_share: how much of that update is added, in (0, 1].
+        early: file to take the map of rows that leave early from, although it was fitted to another
+            update.
         model: the base: known name, hub id, .gguf file or folder.
     """
-    export_adapter(hub.resolve(model), adapter, base_update, out, update_share=update_share)
+    export_adapter(
+        *(hub.resolve(model), adapter, base_update, out), update_share=update_share, early=early
+    )
 
 
 @app.command(name="curves")

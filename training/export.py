@@ -13,11 +13,11 @@ from model.adapter import (
     kind_of,
     load_adapter,
     load_early,
-    load_update,
     save_adapter,
 )
 from model.config import ModelConfig
 from model.weights import load_model, open_source
+from training.base_update import load_base_update
 
 
 def init_adapter(model_path: Path, out: Path, *, rank: int, seed: int | None) -> None:
@@ -45,6 +45,7 @@ def export_adapter(
     out: Path,
     *,
     update_share: float = 1.0,
+    early: Path | None = None,
 ) -> None:
     """Write what a run made into one small file that `seed-lsp --adapter` takes.
 
@@ -60,45 +61,38 @@ def export_adapter(
             and the trained ones keep more of what the base could (WiSE-FT, Wortsman et al. 2022,
             equation 1).
 
-    The map of rows that leave early goes along, from the first of these files that brings one, but
-    only with the update that it was fitted to: a single one, added whole.
+        early: file whose map of rows that leave early goes along, although it was fitted to another
+            update. By default it is that of the first of these files that brings one, but only
+            with the update that it was fitted to: a single one, added whole.
 
     Raises:
         WeightsError: if the model cannot be read.
-        AdapterError: if an update cannot be read or does not fit, or for another share.
+        AdapterError: if a file cannot be read, does not fit or lacks what is to be taken from it,
+            or for another share.
     """
     if not 0 < update_share <= 1:
         raise AdapterError(f"A share of {update_share:g} is none: it lies above 0, up to 1.")
     config = open_source(model_path).config
-    update = _mean([_load_update(path, config) for path in base_updates])
+    update = _mean(base_updates, config)
     if update is not None:
         update.config = replace(update.config, alpha=update.config.alpha * update_share)
-    found = [
-        load_early(path, config) for path in (adapter, *base_updates) if kind_of(path) == "gated"
-    ]
-    early = next((one for one in found if one is not None), None)
-    if len(base_updates) > 1 or update_share != 1:
-        early = None  # it was fitted to another update
+    is_fitted = len(base_updates) <= 1 and update_share == 1
+    sources = [early] if early is not None else [adapter, *base_updates] if is_fitted else []
+    found = [load_early(path, config) for path in sources if kind_of(path) == "gated"]
+    map_of_rows = next((one for one in found if one is not None), None)
+    if early is not None and map_of_rows is None:
+        raise AdapterError(f"{early} brings no map of rows that leave early.")
     save_adapter(
-        load_adapter(adapter, config), config, out, update=update, early=early, is_int8=True
+        load_adapter(adapter, config), config, out, update=update, early=map_of_rows, is_int8=True
     )
 
 
-def _load_update(path: Path, config: ModelConfig) -> Adapter:
-    """The update of the base in a file of its own, or in that of an adapter trained over it."""
-    if kind_of(path) == "merge":
-        return load_adapter(path, config, "merge")
-    update = load_update(path, config)
-    if update is None:
-        raise AdapterError(f"{path} brings no update of the base.")
-    return update
-
-
-def _mean(updates: Sequence[Adapter]) -> Adapter | None:
-    """The mean of each parameter; None of none."""
-    if not updates:
+def _mean(paths: Sequence[Path], config: ModelConfig) -> Adapter | None:
+    """The mean of each parameter of the updates in these files; None of none."""
+    if not paths:
         return None
-    first = updates[0]
+    first = load_base_update(paths[0], config)
+    updates = [first, *(load_base_update(path, config, first.config.alpha) for path in paths[1:])]
     if any(other.config != first.config for other in updates):
         raise AdapterError("Updates of different ranks have no mean.")
     for parts in zip(*(update.parameters() for update in updates), strict=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from model.adapter import Adapter, AdapterConfig, load_adapter, save_adapter
 from model.network import Transformer
+from training.base_update import load_base_update
 from training.beside_base import BesideBase
 from training.distributed import World
 from training.recipes import Recipe, RecipeError
@@ -14,7 +15,8 @@ class LowRankTrained(BesideBase):
     """An adapter on a model."""
 
     def __init__(self, model: Transformer, recipe: Recipe, world: World, start: Path | None):
-        """Attach a fresh adapter to the model, or one of another run.
+        """Attach a fresh adapter to the model, or one of another run; an update of the base may be
+        in the file of an adapter that was trained over it.
 
         Raises:
             RecipeError: if the adapter to begin with has another rank than the recipe.
@@ -24,7 +26,11 @@ class LowRankTrained(BesideBase):
         self._model, self._recipe = model, recipe
         block_size = max(recipe.block_sizes, default=None)
         config = AdapterConfig(recipe.rank, recipe.alpha, block_size, recipe.coupling_rank)
-        found = None if start is None else load_adapter(start, model.config, recipe.kind)
+        found: Adapter | None = None
+        if start is not None and recipe.kind == "merge":
+            found = load_base_update(start, model.config, recipe.alpha)
+        elif start is not None:
+            found = load_adapter(start, model.config, recipe.kind)
         if found is not None and found.config.coupling_rank:  # a recipe without one keeps it
             config = replace(config, coupling_rank=found.config.coupling_rank)
         adapter = Adapter(model.config, config)

@@ -1,5 +1,6 @@
 """Rows of a branch chosen one after the other, against the plain computation."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from model.coupling import NUM_CANDIDATES, Coupling, choose_coupled, read_candid
 from model.network import Transformer
 from model.weights import save_model
 from tests.stage_parts import adapted_model, text_record, with_gradient
+from training.base_update import load_base_update
 from training.export import export_adapter
 from training.recipes import RecipeError, short
 from training.stages import STAGES
@@ -106,6 +108,26 @@ def test_an_adapter_brings_the_update_for_the_next_one(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     with pytest.raises(AdapterError, match="brings no update"):
         export_adapter(tmp_path / "base", made, [made], out)
+
+
+def test_updates_of_different_alpha_have_a_mean(tmp_path):
+    """What is added is the mean of what each adds, where they share one of their two matrices."""
+    save_model(coupled_model(), tmp_path / "base")
+    update = Adapter(CONFIG, AdapterConfig(3, 6.0)).requires_grad_(False)
+    update.randomize(0.1)
+    plain, shipped, made, out = (tmp_path / name for name in ("plain", "shipped", "made", "out"))
+    save_adapter(update, CONFIG, plain, "merge")
+    halved = copy.deepcopy(update)
+    halved.config = replace(update.config, alpha=3.0)
+    save_adapter(coupled_model().adapter, CONFIG, shipped, update=halved)
+    save_adapter(coupled_model().adapter, CONFIG, made)
+    whole, half = load_base_update(plain, CONFIG), load_base_update(shipped, CONFIG, 6.0)
+    assert half.config == whole.config
+    torch.testing.assert_close(half.layers[0].qkv.delta(), whole.layers[0].qkv.delta() / 2)
+    export_adapter(tmp_path / "base", made, [shipped, plain], out)
+    mean = load_base_update(out, CONFIG, 6.0).layers[1].down.delta()
+    expected = 0.75 * whole.layers[1].down.delta()
+    assert (mean - expected).norm() < 0.02 * expected.norm()  # eight bits
 
 
 def stage_recipe(**fields):

@@ -250,6 +250,11 @@ def test_a_map_travels_in_the_adapters_file(started, tmp_path):
     # To half of an update it was not fitted.
     export_adapter(started[0], path, [path], exported, update_share=0.5)
     assert load_early(exported, CONFIG) is None
+    # Unless that is what is wanted.
+    export_adapter(started[0], path, [path, path], exported, early=path)
+    assert load_early(exported, CONFIG) is not None
+    with pytest.raises(AdapterError, match="no map"):
+        export_adapter(started[0], path, [path], exported, early=started[1])
 
 
 def test_a_file_whose_map_does_not_fit_is_refused(started, tmp_path):

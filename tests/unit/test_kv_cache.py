@@ -1,6 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sampler.judgment import Predicted
 from sampler.kv_cache import UNKNOWN, CachedSequence, PrefixCache
@@ -9,12 +9,25 @@ from sampler.kv_cache import UNKNOWN, CachedSequence, PrefixCache
 class NoTensors:
     """Stands in for KV tensors: the cache never looks inside."""
 
+    copied = 0
+
+    def copy_from(self, other, num_positions):
+        assert other is not self
+        self.copied = num_positions
+
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12)
 
 
 def put(cache, context):
     """What a request does: acquire, truncate to the match, append the rest."""
+    sequence, matched = begin(cache, context)
+    cache.release(sequence)
+    return sequence, matched
+
+
+def begin(cache, context):
+    """The same, but for giving the sequence back."""
     sequence, matched = cache.acquire(context)
     sequence.truncate(matched)
     sequence.extend(context[matched:])
@@ -89,16 +102,46 @@ def test_first_tokens_are_recalled_until_the_context_before_them_goes():
     assert sequence.recall(2, "re") is None
 
 
+def test_what_a_busy_sequence_has_in_common_is_copied():
+    cache = PrefixCache(NoTensors, num_sequences=2, num_positions=100)
+    text = list(range(40))
+    first, _ = begin(cache, text)
+    second, matched = begin(cache, [*text[:30], 99])
+    assert second is not first
+    assert (matched, second.kv.copied) == (30, 30)
+    assert first.tokens == text, "whoever is busy is left alone"
+    assert not cache.has_free
+    cache.release(first)
+    third, matched = begin(cache, text)
+    assert third is first
+    assert matched == 40
+
+
 class CacheMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.cache = PrefixCache(NoTensors, num_sequences=3, num_positions=12)
+        self.busy = []
 
+    @precondition(lambda self: self.cache.has_free)
     @rule(context=TOKENS)
     def request(self, context):
-        sequence, matched = put(self.cache, context)
+        sequence, matched = begin(self.cache, context)
+        assert all(sequence is not other for other, _ in self.busy)
+        self.busy.append((sequence, context))
         assert sequence.tokens == context
         assert matched <= len(context)
+
+    @precondition(lambda self: self.busy)
+    @rule(which=st.integers(0, 2))
+    def end(self, which):
+        sequence, context = self.busy.pop(which % len(self.busy))
+        assert sequence.tokens == context, "nobody else has written there"
+        self.cache.release(sequence)
+
+    @invariant()
+    def knows_what_is_free(self):
+        assert self.cache.has_free == (len(self.busy) < 3)
 
     @invariant()
     def is_sound(self):
