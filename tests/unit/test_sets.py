@@ -79,6 +79,7 @@ NO_CONTEXT = {key: value for key, value in EDIT.items() if key != "context"}
 
 FILES = {
     "single-line": "HumanEval-SingleLineInfilling.jsonl.gz",
+    "open-line": "HumanEval-SingleLineInfilling.jsonl.gz",
     "multi-line": "HumanEval-MultiLineInfilling-part.jsonl.gz",
     "random-span": "HumanEval-RandomSpanInfillingLight.jsonl.gz",
     "humaneval": "HumanEval.jsonl.gz",
@@ -117,6 +118,7 @@ ROOTS = "def roots(xs: List[float]) -> List[float]:\n"
     ("name", "record", "gold", "wrong"),
     [
         ("single-line", INFILLING, "    x = x + 1", "    x = x + 2"),
+        ("open-line", INFILLING, "    x = x + 1", "    x = x + 2"),
         ("multi-line", INFILLING, "    x = x + 1", "    x = x + 2"),
         ("random-span", RANDOM_SPAN, " 2\n    x = x", " 3\n    x = x"),
         ("humaneval", HUMANEVAL, "    return 2 * x + 1\n", "    return 2 * x\n"),
@@ -139,7 +141,9 @@ def test_only_the_right_completion_passes(
     assert not passes(task, "")
 
 
-@pytest.mark.parametrize(("name", "max_lines"), [("single-line", 1), ("multi-line", 64)])
+@pytest.mark.parametrize(
+    ("name", "max_lines"), [("single-line", 1), ("open-line", 64), ("multi-line", 64)]
+)
 def test_lines_are_taken_out_as_an_editor_sees_it(
     name: str, max_lines: int, tmp_path: Path
 ) -> None:
@@ -243,7 +247,7 @@ def test_an_absent_set_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_set(tmp_path: Path) -> None:
-    with pytest.raises(SetError, match="Unknown set 'humanval'; known are single-line, multi-line"):
+    with pytest.raises(SetError, match="Unknown set 'humanval'; known are single-line, open-line"):
         load_set("humanval", tmp_path)
 
 

@@ -66,8 +66,9 @@ def evaluate_command(
     A run that was stopped goes on where it was when the same is asked again.
 
     Args:
-        sets: single-line, multi-line, random-span, humaneval, mbpp, humanevalfix, editeval, or all
-            of these; holes:FOLDER punches holes into code of your own; perplexity:FOLDER.
+        sets: single-line, open-line (the same tasks as blocks, so that the model itself ends them),
+            multi-line, random-span, humaneval, mbpp, humanevalfix, editeval, or all of these;
+            holes:FOLDER punches holes into code of your own; perplexity:FOLDER.
         data: folder with the benchmarks' files.
         mode: how drafts are accepted: ar, exact (the default), balanced, fast or diffusion; may be
             repeated.

@@ -241,6 +241,11 @@ SETS: Mapping[str, Benchmark] = {
     "single-line": Benchmark(
         "HumanEval-Infilling, single-line", "HumanEval-SingleLineInfilling*.jsonl", _single_line
     ),
+    "open-line": Benchmark(
+        "HumanEval-Infilling, single-line, as a block",
+        "HumanEval-SingleLineInfilling*.jsonl",
+        _multi_line,
+    ),
     "multi-line": Benchmark(
         "HumanEval-Infilling, multi-line", "HumanEval-MultiLineInfilling*.jsonl", _multi_line
     ),
