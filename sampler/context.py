@@ -13,6 +13,7 @@ from model.format.prompt import (
     render,
     render_chat,
     render_surroundings,
+    split_far,
     window,
 )
 from model.format.tokenizer import Tokenizer
@@ -66,7 +67,10 @@ def build_context(
             max_prefix_chars=max_prefix,
             max_suffix_chars=max_suffix,
         )
-        all_ids = tokenizer.encode(cut.prefix)
+        far, near = "", cut.prefix
+        if request.layout == "spm" and vocabulary.fim is not None:
+            far, near = split_far(cut.prefix)
+        all_ids = tokenizer.encode(near)
         prefix_ids, required = split_word(tokenizer, all_ids)
         if vocabulary.fim is None:
             if not prefix_ids:  # something has to stand before the first prediction
@@ -74,7 +78,8 @@ def build_context(
             context = prefix_ids
         else:
             suffix_ids = tokenizer.encode(cut.suffix)
-            context = render(request.layout, vocabulary.fim, prefix_ids, suffix_ids)
+            far_ids = tokenizer.encode(far)
+            context = render(request.layout, vocabulary.fim, prefix_ids, suffix_ids, far_ids)
         if not context:
             raise ValueError("This model knows no fill-in-the-middle and the prefix is empty.")
         healed = all_ids[len(prefix_ids) :]

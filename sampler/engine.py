@@ -41,6 +41,7 @@ class Engine:
         self.tokenizer = tokenizer
         self._writer = Writer(runner, vocabulary, tokenizer, self.settings)
         self._tasks: deque[Task] = deque()
+        self._context_tokens = 0
 
     @property
     def cache(self) -> PrefixCache:
@@ -51,6 +52,11 @@ class Engine:
     def has_work(self) -> bool:
         """Whether `step` would do anything."""
         return bool(self._tasks)
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of prompts that were computed so far for requests that somebody waited for."""
+        return self._context_tokens + sum(map(_waited_for, self._tasks))
 
     def adopt(self, settings: EngineSettings) -> None:
         """Work by other settings from the next forward on; estimates begin anew, the cache stays.
@@ -189,7 +195,13 @@ class Engine:
     def _drop(self, tasks: list[Task]) -> None:
         for task in tasks:
             self._tasks.remove(task)
+            self._context_tokens += _waited_for(task)
             task.close()
+
+
+def _waited_for(task: Task) -> int:
+    """Tokens of its prompt that were computed while somebody waited for it."""
+    return 0 if task.request.is_ahead else task.prefill_tokens
 
 
 def _soundness(request: Complete) -> Soundness | None:

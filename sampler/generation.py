@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.format.healing import Continuations
+from model.format.prompt import MAX_PREFIX_CHARS, MAX_SUFFIX_CHARS
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
 from model.masks import Branches
@@ -73,8 +74,8 @@ class EngineSettings:
     """Context tokens per forward: the longest time that a cancellation waits."""
     num_sequences: int = 4
     num_positions: int = 4096
-    max_prefix_chars: int = 8000
-    max_suffix_chars: int = 4000
+    max_prefix_chars: int = MAX_PREFIX_CHARS
+    max_suffix_chars: int = MAX_SUFFIX_CHARS
 
 
 class Writer:

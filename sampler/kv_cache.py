@@ -122,9 +122,9 @@ class PrefixCache:
         """The sequence to use for `context` and how many of its leading tokens match.
 
         The best match wins, unless continuing it would throw away more than it keeps: then a free
-        or the least recently used sequence is taken, so that documents do not evict each other. If
-        the best is busy, what matches is copied. The sequence keeps what it holds behind the match;
-        the caller truncates, and gives it back by `release`.
+        or the least recently used sequence is taken, so that documents do not evict each other, and
+        what matches is copied; likewise if the best is busy. The sequence keeps what it holds
+        behind the match; the caller truncates, and gives it back by `release`.
         """
         self._clock += 1
         found = [(sequence.match(context), sequence) for sequence in self._sequences]
@@ -133,7 +133,7 @@ class PrefixCache:
         )
         if best is None or best.is_busy or 2 * matched < min(len(best.tokens), len(context)):
             sequence, own = self._fresh(context)
-            if best is not None and best.is_busy and matched > own:
+            if best is not None and best is not sequence and matched > own:
                 sequence.copy_from(best, matched)
             else:
                 matched = own

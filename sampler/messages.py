@@ -20,7 +20,7 @@ from model.format.plan import HolePlan
 from model.format.surroundings import Surroundings
 from sampler.profile import Choice, Profile
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 Mode = Literal["ar", "exact", "balanced", "fast", "diffusion"]
@@ -135,6 +135,9 @@ class Pong:
 
     step_s: float | None = None
     """Seconds that the device has been at its present step; None if it is idle."""
+    context_tokens: int = 0
+    """Tokens of prompts that were computed for requests that somebody waited for, cancelled ones
+    too, since the engine started."""
 
 
 @dataclass(frozen=True)

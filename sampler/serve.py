@@ -82,6 +82,7 @@ class Server:
     def __init__(self, path: Path) -> None:
         self.inbox: queue.SimpleQueue[tuple[int, Command | _Gone]] = queue.SimpleQueue()
         self.step_started: float | None = None
+        self.context_tokens = 0
         """When the device began its present step, by `time.monotonic`; None while it is idle."""
         self._status: Loading | Ready | Failed = Loading("starting")
         self._clients: dict[int, _Client] = {}
@@ -165,7 +166,8 @@ class Server:
 
     def _pong(self) -> Pong:
         started = self.step_started
-        return Pong(None if started is None else time.monotonic() - started)
+        step_s = None if started is None else time.monotonic() - started
+        return Pong(step_s, self.context_tokens)
 
 
 def run(server: Server, engine: "Engine", tuner: "Tuner", idle_exit_s: float) -> None:
@@ -202,6 +204,7 @@ def run(server: Server, engine: "Engine", tuner: "Tuner", idle_exit_s: float) ->
                 tuner.note_work()
             events = engine.step()
         server.step_started = None
+        server.context_tokens = engine.context_tokens
         _deliver(server, events)
 
 

@@ -26,6 +26,8 @@ def snapshot_at(marked: str, **fields: object) -> Snapshot:
 class SlowEngine:
     """An engine for `sampler.serve` whose one step lasts until it is let go."""
 
+    context_tokens = 0
+
     def __init__(self) -> None:
         self.has_work = False
         self.is_let_go = threading.Event()

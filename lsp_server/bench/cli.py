@@ -151,7 +151,8 @@ def keystroke(
 
     async def measure(contenders: Contenders, _: Tokenizer, report: Report) -> Measured:
         settings = contenders.settings
-        return await typing.measure(settings, typed, report, speed=speed, waits=wait)
+        count = contenders.ours.count_context
+        return await typing.measure(settings, typed, report, count, speed=speed, waits=wait)
 
     bench = Bench("keystroke", measure, typing.show, is_shared=True)
     return _run(bench, options, NO_RIVAL, as_json)

@@ -16,7 +16,7 @@ from lsp_server import wire
 from lsp_server.bench.figures import spread
 from lsp_server.bench.line import Report
 from lsp_server.bench.traces import Trace
-from lsp_server.bench.typist import DEBOUNCE_S, Key, Typist
+from lsp_server.bench.typist import DEBOUNCE_S, Count, Key, Typist
 from lsp_server.loopback import open_loopback
 from lsp_server.settings import Settings
 from model.weight_file import Progress
@@ -27,7 +27,7 @@ TYPED = "typed"
 
 
 async def measure(
-    settings: Settings, trace: Trace, report: Report, *, speed: float, waits: bool
+    settings: Settings, trace: Trace, report: Report, count: Count, *, speed: float, waits: bool
 ) -> dict[str, Any]:
     """Type a trace and tell what came out.
 
@@ -35,6 +35,7 @@ async def measure(
         settings: of the server.
         trace: what is typed.
         report: is told how far it is.
+        count: tells how many context tokens the engine has computed so far.
         speed: 1 is a person's.
         waits: whether every answer is waited for.
 
@@ -48,7 +49,7 @@ async def measure(
     with tempfile.TemporaryDirectory(prefix="seed-lsp-bench-") as folder:
         async with open_loopback(settings, ignore) as client:
             await client.wait_until_ready(READY_S)
-            typist = Typist(client, trace, Path(folder), speed)
+            typist = Typist(client, trace, Path(folder), count, speed)
             telling = asyncio.create_task(_tell(typist, len(trace.edits), report))
             try:
                 await typist.type(waits=waits)
@@ -79,8 +80,7 @@ def summarize(keys: Sequence[Key]) -> dict[str, Any]:
         tier: _latency([key for key in shown if tier_of(key) == tier])
         for tier in sorted({tier_of(key) for key in shown})
     }
-    tokens = [computed_tokens(key) for key in keys]
-    known = [count for count in tokens if count is not None]
+    tokens = [key.computed_tokens for key in keys if key.computed_tokens is not None]
     num_free = sum(needed_no_forward(key) for key in shown)
     return {
         "keystrokes": len(keys),
@@ -90,10 +90,7 @@ def summarize(keys: Sequence[Key]) -> dict[str, Any]:
         "debounce_ms": 1000 * DEBOUNCE_S,
         "latency": _latency(shown),
         "latency_by_tier": by_tier,
-        "computed_context": {
-            **spread(known, "tokens"),
-            "unknown_keystrokes": len(tokens) - len(known),
-        },
+        "computed_context": spread(tokens, "tokens"),
         "without_forward_share": round(num_free / len(shown), 3) if shown else None,
     }
 
@@ -105,13 +102,6 @@ def tier_of(key: Key) -> str:
     was kept or worked out ahead is whole at once, so what is not said is what an editor can see.
     """
     return key.tier or (TYPED if key.is_followed else LIVE)
-
-
-def computed_tokens(key: Key) -> int | None:
-    """Context tokens that were computed for a key; None where only the engine knows."""
-    if key.prefill_tokens is not None:
-        return key.prefill_tokens
-    return 0 if key.is_followed or key.asked_at is None else None
 
 
 def needed_no_forward(key: Key) -> bool:
@@ -154,8 +144,7 @@ def show(record: dict[str, Any], console: Console) -> None:
     if computed["n"]:
         console.print(
             f"context computed for a keystroke: p50 {computed['p50_tokens']:.0f}, p95 "
-            f"{computed['p95_tokens']:.0f} tokens (n {computed['n']}; not known of "
-            f"{computed['unknown_keystrokes']} that were cut short or answered without text)"
+            f"{computed['p95_tokens']:.0f} tokens"
         )
     if record["without_forward_share"] is not None:
         share = record["without_forward_share"]

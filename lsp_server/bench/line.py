@@ -29,6 +29,8 @@ from sampler.messages import (
     FrameError,
     Hello,
     Loading,
+    Ping,
+    Pong,
     Ready,
     Shutdown,
     encode,
@@ -111,6 +113,18 @@ class Line:
             if isinstance(event, Finished) and event.request_id == request.request_id:
                 return event
             assert isinstance(event, BlockCommitted), event
+
+    async def count_context(self) -> int:
+        """Tokens of prompts that the process has computed for requests that somebody waited for.
+
+        Raises:
+            EngineFailedError: if the process has ended.
+        """
+        self.send(Ping())
+        while True:
+            event, _ = await self.receive()
+            if isinstance(event, Pong):
+                return event.context_tokens
 
     async def forget(self) -> None:
         """Push everything out of the engine's prefix cache, by short prompts that share nothing."""

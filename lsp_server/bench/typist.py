@@ -10,6 +10,7 @@ import math
 import random
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ LEAVE_S = 5.0
 """For the answers that are still open at the end."""
 PATIENCE_S = 20.0
 """How long somebody waits who waits for every answer."""
+Count = Callable[[], Awaitable[int]]
 
 
 @dataclass
@@ -44,8 +46,10 @@ class Key:
     """The answer was that there is no text."""
     tier: str | None = None
     """Where its text came from, as far as the server has told."""
+    computed_tokens: int | None = None
+    """Context tokens that the engine computed between this change and the next one."""
     prefill_tokens: int | None = None
-    """Context tokens that were computed for it, as far as the server has told."""
+    """Those for the prediction that was shown, as far as the server has told."""
     forwards: int | None = None
     is_over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
@@ -69,18 +73,23 @@ class Key:
 class Typist:
     """One document in one editor."""
 
-    def __init__(self, client: Loopback, trace: Trace, folder: Path, speed: float) -> None:
+    def __init__(
+        self, client: Loopback, trace: Trace, folder: Path, count: Count, speed: float
+    ) -> None:
         """Open the document of a trace.
 
         Args:
             client: a server that serves.
             trace: what is typed.
             folder: where the file would be; nothing is written.
+            count: tells how many context tokens the engine has computed so far.
             speed: 1 is a person's.
         """
         self.keys: list[Key] = []
         self._client = client
         self._edits = trace.edits
+        self._count = count
+        self._num_computed = 0
         self._speed = speed
         self._uri = client.open_file(folder / trace.name, trace.language, trace.text)
         self._document = Document(self._uri, trace.language, 1, trace.text, "utf-16")
@@ -96,6 +105,7 @@ class Typist:
         try:
             for edit in self._edits:
                 await asyncio.sleep(self._pause_s(edit) / self._speed)
+                await self._note_computed()
                 key = self._press(edit)
                 if waits:
                     with contextlib.suppress(TimeoutError):
@@ -103,6 +113,7 @@ class Typist:
             if self.keys:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.keys[-1].is_over.wait(), PATIENCE_S)
+            await self._note_computed()
         finally:
             self._is_leaving = True
             self._supersede()
@@ -111,6 +122,12 @@ class Typist:
             for task in (listening, *self._asking):
                 task.cancel()
             await asyncio.gather(listening, *self._asking, return_exceptions=True)
+
+    async def _note_computed(self) -> None:
+        """What was computed since the last change was computed for it."""
+        before, self._num_computed = self._num_computed, await self._count()
+        if self.keys:
+            self.keys[-1].computed_tokens = self._num_computed - before
 
     def _pause_s(self, edit: Edit) -> float:
         """Log-normal around 130 ms, as large studies of typists find it, and what was thought."""

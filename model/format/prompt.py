@@ -14,37 +14,67 @@ if TYPE_CHECKING:  # it reads files of weights, for which a language server has 
     from model.format.vocabulary import ChatTokens, FimTokens, RepositoryTokens
 
 MAX_PREFIX_CHARS = 8000
-MAX_SUFFIX_CHARS = 4000
+MAX_SUFFIX_CHARS = 1200
 """Of the document, around the cursor."""
+_LEAST_NEAR_CHARS = 512
+_ANCHOR_STEP = 512
+"""The text before the cursor that layout `spm` leaves behind the suffix has so many characters at
+least, and so many more at most, but for its first line."""
+
+Ids = Sequence[int]
 
 
-def _psm(fim: "FimTokens", prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
-    return [fim.prefix, *prefix_ids, fim.suffix, *suffix_ids, fim.middle]
+def _psm(fim: "FimTokens", far_ids: Ids, near_ids: Ids, suffix_ids: Ids) -> list[int]:
+    return [fim.prefix, *far_ids, *near_ids, fim.suffix, *suffix_ids, fim.middle]
 
 
-def _spm(fim: "FimTokens", prefix_ids: Sequence[int], suffix_ids: Sequence[int]) -> list[int]:
-    return [fim.prefix, fim.suffix, *suffix_ids, fim.middle, *prefix_ids]
+def _spm(fim: "FimTokens", far_ids: Ids, near_ids: Ids, suffix_ids: Ids) -> list[int]:
+    return [fim.prefix, *far_ids, fim.suffix, *suffix_ids, fim.middle, *near_ids]
 
 
-LAYOUTS: Mapping[str, Callable[["FimTokens", Sequence[int], Sequence[int]], list[int]]] = {
+LAYOUTS: Mapping[str, Callable[["FimTokens", Ids, Ids, Ids], list[int]]] = {
     "psm": _psm,
     "spm": _spm,
 }
 """`psm`: prefix, suffix, middle, which most models are trained on · `spm`: suffix, prefix, middle;
-there what a user types comes last, so that the cached suffix outlives it."""
+there what a user types comes last, so that the cached suffix outlives it. Of a long prefix only
+what is near the cursor comes last, and what is far first: that outlives a jump to another place.
+Models know the order: it is `psm` with a hole of which the beginning is filled."""
+
+
+def split_far(prefix: str) -> tuple[str, str]:
+    """Text before the cursor as `spm` takes it: what is far from the cursor, and what is near.
+
+    They part at the start of a line that depends neither on what is typed nor, as long as the text
+    before it stays, on where the cursor is; it jumps once per `_ANCHOR_STEP` characters.
+    """
+    anchor = (len(prefix) - _LEAST_NEAR_CHARS) // _ANCHOR_STEP * _ANCHOR_STEP
+    if anchor <= 0:
+        return "", prefix
+    line_break = prefix.rfind("\n", anchor - _ANCHOR_STEP, anchor)
+    if line_break >= 0:
+        anchor = line_break + 1
+    return prefix[:anchor], prefix[anchor:]
 
 
 def render(
-    layout: str, fim: "FimTokens", prefix_ids: Sequence[int], suffix_ids: Sequence[int]
+    layout: str, fim: "FimTokens", prefix_ids: Ids, suffix_ids: Ids, far_ids: Ids = ()
 ) -> list[int]:
     """The prompt of a hole, as ids.
+
+    Args:
+        layout: one of `LAYOUTS`.
+        fim: the vocabulary's tokens for holes.
+        prefix_ids: text before the hole, without what is in `far_ids`.
+        suffix_ids: text behind it.
+        far_ids: text before `prefix_ids`, see `split_far`.
 
     Raises:
         ValueError: for an unknown layout.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"Unknown prompt layout {layout!r}; known are {', '.join(LAYOUTS)}.")
-    return LAYOUTS[layout](fim, prefix_ids, suffix_ids)
+    return LAYOUTS[layout](fim, far_ids, prefix_ids, suffix_ids)
 
 
 @dataclass(frozen=True)

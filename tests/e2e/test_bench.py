@@ -116,6 +116,9 @@ def test_keystroke_types_in_the_real_server(place: Place) -> None:
     record = json_of(place.run(*arguments, "--limit", "4", "--wait", "--speed", "3", "--json"))
     assert record["keystrokes"] == record["asked"] == 4
     assert record["trace"]["name"] == "hello"  # type: ignore[index]
+    computed: dict[str, float] = record["computed_context"]  # type: ignore[assignment]
+    assert computed["n"] == 4
+    assert computed["most_tokens"] > 0
     shown = place.run(*arguments, "--first", "3", "--speed", "3")
     assert "hello: 2 keystrokes" in shown.stdout, shown.stderr
     place.end_engines()

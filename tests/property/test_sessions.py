@@ -36,6 +36,7 @@ class Editor(RuleBasedStateMachine):
         self.open_replies: dict[str, Snapshot] = {}  # with what they were asked for
         self.bars: dict[str, Bar] = {}
         self.engine: dict[str, str] = {}  # running requests and their text so far
+        self.variants: set[str] = set()
         self.confidence: dict[str, float] = {}
         self.stopped: set[str] = set()
         self.origins: dict[str, Snapshot] = {}
@@ -55,7 +56,11 @@ class Editor(RuleBasedStateMachine):
         for action in actions:
             match action:
                 case Start(request_id, snapshot):
-                    assert not self.engine, "one request at a time per document"
+                    others = set(self.engine) - self.variants
+                    assert not others, "one request at a time, but for other texts of one place"
+                    assert action.variant or not self.engine
+                    if action.variant:
+                        self.variants.add(request_id)
                     assert request_id not in self.origins, "no name is used twice"
                     self.engine[request_id] = ""
                     self.confidence[request_id] = 1.0
@@ -177,9 +182,9 @@ class Editor(RuleBasedStateMachine):
         self.carry_out(self.session.pass_deadline(next(iter(self.open_replies))))
 
     @precondition(lambda self: self.engine)
-    @rule(block=fragments, confidence=st.sampled_from([1.0, 0.6, 0.2]))
-    def commit(self, block: str, confidence: float) -> None:
-        [request_id] = self.engine
+    @rule(data=st.data(), block=fragments, confidence=st.sampled_from([1.0, 0.6, 0.2]))
+    def commit(self, data: st.DataObject, block: str, confidence: float) -> None:
+        request_id = data.draw(st.sampled_from(sorted(self.engine)))
         self.engine[request_id] += block
         self.predicted[request_id] += block
         self.confidence[request_id] = min(confidence, self.confidence[request_id])
@@ -187,9 +192,10 @@ class Editor(RuleBasedStateMachine):
         self.carry_out(self.session.receive(event))
 
     @precondition(lambda self: self.engine)
-    @rule(is_failure=st.booleans())
-    def end(self, is_failure: bool) -> None:
-        request_id, text = self.engine.popitem()
+    @rule(data=st.data(), is_failure=st.booleans())
+    def end(self, data: st.DataObject, is_failure: bool) -> None:
+        request_id = data.draw(st.sampled_from(sorted(self.engine)))
+        text = self.engine.pop(request_id)
         event = Failed("no", request_id) if is_failure else Finished(request_id, text, "line")
         self.stopped.add(request_id)
         self.carry_out(self.session.receive(event))

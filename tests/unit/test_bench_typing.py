@@ -54,19 +54,15 @@ def test_what_was_typed_through_was_computed_for_the_first_key() -> None:
     assert (third.tier, third.prefill_tokens) == ("typed", 0)
     assert (origin.tier, origin.prefill_tokens, origin.forwards) == ("live", 7, 2)
     assert [keystroke.tier_of(one) for one in (origin, second, third)] == ["live", "typed", "typed"]
-    assert [keystroke.computed_tokens(one) for one in (origin, second, third)] == [7, 0, 0]
     later = key(55.0, before=third, is_followed=True)
     later.learn(cost("typed", prefill_tokens=9))
     assert origin.prefill_tokens == 7, "it was known already"
 
 
-def test_what_only_the_engine_knows_is_not_guessed() -> None:
-    cut_short, never_asked = key(), key(asked_ms=None)
-    assert keystroke.computed_tokens(cut_short) is None
-    assert keystroke.computed_tokens(never_asked) == 0
-    computed = keystroke.summarize([cut_short, never_asked])["computed_context"]
-    assert computed["unknown_keystrokes"] == 1
-    assert computed["n"] == 1
+def test_context_is_what_the_engine_says_of_each_key() -> None:
+    keys = [key(computed_tokens=3), key(asked_ms=None, computed_tokens=0), key()]
+    computed = keystroke.summarize(keys)["computed_context"]
+    assert (computed["n"], computed["most_tokens"]) == (2, 3)
 
 
 def test_latency_is_told_by_tier_and_without_forwards(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,11 +115,17 @@ async def test_a_typist_sees_what_an_editor_would(place: StubPlace) -> None:
     typed = [Edit(((len(text) + index, 0, letter),)) for index, letter in enumerate("pasx")]
     trace = Trace("work.py", text, tuple(typed))
     heard: list[float | None] = []
+    totals = iter([100, 107, 107, 107, 110])
+
+    async def count() -> int:
+        return next(totals)
+
     try:
         record = await keystroke.measure(
             Settings(ahead=False),
             trace,
             lambda progress: heard.append(progress.fraction),
+            count,
             speed=2.0,
             waits=True,
         )
@@ -131,6 +133,7 @@ async def test_a_typist_sees_what_an_editor_would(place: StubPlace) -> None:
         place.close()
     assert record["keystrokes"] == 4
     assert record["trace"]["name"] == "work.py"
+    assert (record["computed_context"]["n"], record["computed_context"]["most_tokens"]) == (4, 7)
     tiers = record["latency_by_tier"]
     assert tiers["typed"]["from_key"]["n"] == 2
     assert tiers["live"]["from_key"]["n"] == 2

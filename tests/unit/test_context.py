@@ -72,6 +72,6 @@ def test_a_long_document_is_cut_where_typing_does_not_move_the_cut(line_break: s
     assert before.endswith(first.prefix[:-1])
     assert after.startswith(first.suffix)
     assert 3000 < len(first.prefix) <= 8000
-    assert 1500 < len(first.suffix) <= 4000
+    assert 900 < len(first.suffix) <= 1200
     assert first.plan.line_prefix == "x"
     assert first.plan.next_line == lines[10_000]

@@ -63,6 +63,15 @@ def test_two_documents_do_not_evict_each_other():
     assert put(cache, [*two, 90])[1] == 40
 
 
+def test_a_part_that_is_shared_is_copied_not_computed():
+    cache = PrefixCache(NoTensors, num_sequences=2, num_positions=100)
+    first, _ = put(cache, range(90))
+    second, matched = put(cache, [*range(30), *range(200, 260)])
+    assert second is not first, "most of it would have been lost"
+    assert matched == second.kv.copied == 30
+    assert first.tokens == list(range(90))
+
+
 def test_the_least_recently_used_sequence_goes_first():
     cache = PrefixCache(NoTensors, num_sequences=2, num_positions=100)
     one, two, three = ([base + i for i in range(20)] for base in (0, 100, 200))

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model.format.prompt import LAYOUTS, Window, render, render_surroundings, window
+from model.format.prompt import (
+    LAYOUTS,
+    Window,
+    render,
+    render_surroundings,
+    split_far,
+    window,
+)
 from model.format.surroundings import Excerpt, Surroundings
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import (
@@ -50,6 +57,8 @@ def test_order_of_the_layouts() -> None:
     assert render("psm", FIM, [10, 11], [20]) == [1, 10, 11, 2, 20, 3]
     assert render("spm", FIM, [10, 11], [20]) == [1, 2, 20, 3, 10, 11]
     assert render("psm", FIM, [], []) == [1, 2, 3]
+    assert render("psm", FIM, [10, 11], [20], [9]) == [1, 9, 10, 11, 2, 20, 3]
+    assert render("spm", FIM, [10, 11], [20], [9]) == [1, 9, 2, 20, 3, 10, 11]
 
 
 def test_unknown_layout_is_refused() -> None:
@@ -170,3 +179,31 @@ def test_left_edge_does_not_depend_on_the_text_at_the_cursor(
     first = window(before, "", max_prefix_chars=budget, max_suffix_chars=0).prefix
     second = window(before[:-tail] + other, "", max_prefix_chars=budget, max_suffix_chars=0).prefix
     assert len(first) == len(second)
+
+
+LONG_TEXTS = st.lists(
+    st.sampled_from(["    x = 1\n", "\n", "word " * 40, "y" * 900, "z = 2 ** 0.5\n"]), max_size=40
+).map("".join)
+
+
+@given(LONG_TEXTS, st.text("ab \n", min_size=1, max_size=700))
+def test_what_is_far_does_not_depend_on_what_is_typed(before: str, typed: str) -> None:
+    far, near = split_far(before)
+    assert far + near == before
+    assert len(near) >= 512 or not far
+    assert split_far(before + typed)[0].startswith(far)
+    changed = before[: -len(typed)] + typed if len(typed) < len(before) else before
+    assert len(split_far(changed)[0]) == len(far), "nor on what stands before the cursor"
+
+
+@given(LONG_TEXTS, st.integers(0, 4000))
+def test_another_place_shares_what_is_far(text: str, at: int) -> None:
+    there, here = split_far(text)[0], split_far(text[:at])[0]
+    assert there.startswith(here)
+
+
+def test_a_short_prefix_is_near() -> None:
+    assert split_far("x = 1\n" * 170) == ("", "x = 1\n" * 170)
+    far, near = split_far("x = 1\n" * 171)
+    assert len(far) == 510, "the start of a line"
+    assert len(near) == 516
