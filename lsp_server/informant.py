@@ -198,7 +198,7 @@ class Informant:
                 path = path_of(uri)
                 text = self._workspace.text(path) if path and uri not in texts else None
                 named += [(self._name(uri), text[:MAX_WINDOW_CHARS])] if text else []
-            named.append((self._name(own_uri), _far_parts(own_text, request.prefix)))
+            named.append((self._name(own_uri), _far_parts(own_text, request)))
             windows = window_pieces(query, named)
         if settings.secret_scan:
             symbols, edits, windows = (
@@ -290,13 +290,14 @@ def _line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def _far_parts(text: str, prefix: str) -> str:
-    """The document without the part that a prompt at its cursor shows, as far as it is searched."""
+def _far_parts(text: str, request: Complete) -> str:
+    """The document without the part that the request shows, as far as it is searched."""
+    prefix = request.prefix
     start = text.find(prefix) if prefix else -1
     if start < 0 or len(text) <= MAX_PREFIX_CHARS:
         return ""
     before = text[max(start - MAX_WINDOW_CHARS // 2, 0) : start]
-    end = start + len(prefix) + MAX_SUFFIX_CHARS
+    end = start + len(prefix) + len(request.suffix)
     return before + text[end : end + MAX_WINDOW_CHARS // 2]
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # it reads files of weights, for which a language server has 
     from model.format.vocabulary import ChatTokens, FimTokens, RepositoryTokens
 
 MAX_PREFIX_CHARS = 8000
-MAX_SUFFIX_CHARS = 1200
-"""Of the document, around the cursor."""
+MAX_SUFFIX_CHARS = 2400
+"""Of the document, around the cursor; behind a long prefix less of the suffix, see `window`."""
 _LEAST_NEAR_CHARS = 512
 _ANCHOR_STEP = 512
 """The text before the cursor that layout `spm` leaves behind the suffix has so many characters at
@@ -144,11 +144,16 @@ def window(prefix: str, suffix: str, *, max_prefix_chars: int, max_suffix_chars:
     """Cut the text around the cursor to a budget of characters.
 
     The left edge is found from the start of the file, so that typing at the cursor does not move
-    it and the cached prefix stays valid; it jumps once per quarter of the budget.
+    it and the cached prefix stays valid; it jumps once per quarter of the budget. So does the right
+    edge, which comes nearer as the prefix grows, to half of the budget: a jump of the cursor makes
+    all of the suffix be read again.
     """
     assert max_prefix_chars >= 0
     assert max_suffix_chars >= 0
-    return Window(_tail(prefix, max_prefix_chars), _head(suffix, max_suffix_chars))
+    step = max(max_suffix_chars // 4, 1)
+    taken = len(prefix) // step * step
+    room = max(max_suffix_chars - taken, max_suffix_chars // 2)
+    return Window(_tail(prefix, max_prefix_chars), _head(suffix, room))
 
 
 def _tail(text: str, max_chars: int) -> str:

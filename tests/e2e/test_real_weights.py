@@ -51,7 +51,7 @@ def complete(engine: Engine, request: Complete) -> Finished:
 def typed(engine: Engine) -> tuple[str, str]:
     """A cursor in a file of 1,500 tokens whose prompt is in the cache."""
     middle = SOURCE.index("def JSONArray")
-    prefix = SOURCE[middle - 3600 : middle] + "def parse_numbers(text):\n    return [int(word) for "
+    prefix = SOURCE[middle - 4600 : middle] + "def parse_numbers(text):\n    return [int(word) for "
     suffix = "\n\n\n" + SOURCE[middle : middle + 2300]
     finished = complete(engine, request_at(prefix, suffix))
     assert 1400 <= finished.stats.prefill_tokens <= 1700

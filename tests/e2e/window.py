@@ -79,7 +79,7 @@ class Window:
     tiers: dict[int, str] = field(default_factory=dict)
     """Which tier answered, by version, as far as the server told."""
     ghost: Ghost | None = None
-    texts: set[int] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
     """Hashes of every text that there was, with `\\n` for all line breaks: what engines may see."""
 
     def __post_init__(self) -> None:
@@ -371,7 +371,7 @@ class Window:
             )
 
     def _remember(self) -> None:
-        self.texts.add(hash(LINE_BREAK.sub("\n", self.buffer.text)))
+        self.texts.add(LINE_BREAK.sub("\n", self.buffer.text))
 
     def _problem(self, sentence: str) -> None:
         self.client.problems.append(
