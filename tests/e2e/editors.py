@@ -38,6 +38,7 @@ NEOVIM = types.ClientCapabilities(
 )
 LSP_MODE = types.ClientCapabilities()
 """Announces nothing that matters here."""
+PATIENT_MS = 10_000
 
 
 class _Protocol(LanguageClientProtocol):
@@ -153,8 +154,10 @@ async def start_editor(
 ) -> Editor:
     """A server with a stub engine, and an editor that has been through `initialize` with it.
 
-    `settings` go to the server's command line, `section` is what the editor has in its own.
+    `settings` go to the server's command line, `section` is what the editor has in its own. Unless
+    they say otherwise the editor waits long for a complete line: the machine may be busy.
     """
+    settings = {"first_paint_ms": PATIENT_MS, **settings}
     return await connect(
         [
             sys.executable,

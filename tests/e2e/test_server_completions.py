@@ -72,9 +72,8 @@ async def test_a_client_without_updates_is_not_left_with_half_a_line(
     assert parts(await editor.ask(0, 4)) == [("f(a)\n", (0, 4), (0, 4))]
 
 
-async def test_after_the_deadline_the_first_block_is_shown(
-    place: StubPlace, editor: Editor
-) -> None:
+async def test_after_the_deadline_the_first_block_is_shown(place: StubPlace) -> None:
+    editor = await start_editor(place, VS_CODE, first_paint_ms=250)
     place.write_script(Answer(["f(", "a)"], delays_ms=[400, 60_000]))
     editor.open("x = \n")
     assert parts(await editor.ask(0, 4)) == [("f(", (0, 4), (0, 4))]
@@ -82,6 +81,7 @@ async def test_after_the_deadline_the_first_block_is_shown(
         types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(URI))
     )
     await eventually(lambda: place.records("cancelled"))
+    await stop_editor(editor)
 
 
 @in_both_editors
