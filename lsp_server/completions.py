@@ -21,7 +21,7 @@ from lsp_server.context import build_request
 from lsp_server.documents import Document
 from lsp_server.gate import Reason, bar, quiet_reason
 from lsp_server.prediction import Offer, Tier
-from lsp_server.rhythm import Rhythm
+from lsp_server.rhythm import PAUSE_S, Rhythm
 from lsp_server.session import Action, Ahead, Reply, Session, Start, Stop, Update
 from lsp_server.settings import Settings
 from lsp_server.snapshot import Snapshot
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 TEMPERATURE = 0.7
 """Of the texts beside the most likely one."""
+READ_AFTER_S = PAUSE_S + 0.5
+"""Behind the latest request; a little later than what is a pause for the `informant`, which counts
+from the moment when it was asked."""
 
 
 class Engine(Protocol):
@@ -62,6 +65,7 @@ class Completions:
         self._quiet: dict[str, Reason] = {}
         self._replies: dict[str, asyncio.Future[Offer | None]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pauses: dict[str, asyncio.TimerHandle] = {}
         self._ids = (str(number) for number in itertools.count(1))
 
     async def request(self, snapshot: Snapshot, *, is_invoked: bool = False) -> Offer | None:
@@ -74,6 +78,7 @@ class Completions:
             is_invoked: a person has asked, not the editor by itself.
         """
         session = self._sessions.setdefault(snapshot.uri, Session())
+        self._await_pause(snapshot)
         reason = self._reason_before(session, snapshot, is_invoked=is_invoked)
         offer = None
         if reason is None:
@@ -85,6 +90,19 @@ class Completions:
             self._quiet[snapshot.uri] = reason
         self.tally[offer.tier if offer else reason] += 1
         return offer
+
+    def rest(self, snapshot: Snapshot, *, is_pause: bool = False) -> None:
+        """The cursor has come to rest somewhere: read there ahead of the first key.
+
+        Args:
+            snapshot: the document and the cursor.
+            is_pause: nothing has happened there for a while, so that excerpts are chosen anew.
+        """
+        session = self._sessions.setdefault(snapshot.uri, Session())
+        self._forget_pause(snapshot.uri)
+        if not self.settings.ahead or self._reason_before(session, snapshot, is_invoked=False):
+            return
+        self._carry_out(session, session.rest(next(self._ids), snapshot, is_pause=is_pause))
 
     def quiet_reason(self, uri: str) -> Reason | None:
         """Why the last request for a document was answered with nothing; None if it was not."""
@@ -106,16 +124,28 @@ class Completions:
 
     def change(self, document: Document) -> None:
         """The document has changed."""
+        self._forget_pause(document.uri)
         self._rhythms.setdefault(document.uri, Rhythm()).note_change(time.monotonic())
         if session := self._sessions.get(document.uri):
             self._carry_out(session, session.change(document.text, document.version))
 
     def close(self, uri: str) -> None:
         """The document is gone."""
+        self._forget_pause(uri)
         self._rhythms.pop(uri, None)
         self._quiet.pop(uri, None)
         if session := self._sessions.pop(uri, None):
             self._carry_out(session, session.close())
+
+    def _await_pause(self, snapshot: Snapshot) -> None:
+        self._forget_pause(snapshot.uri)
+        if self.settings.ahead:
+            pause = partial(self.rest, snapshot, is_pause=True)
+            self._pauses[snapshot.uri] = asyncio.get_running_loop().call_later(READ_AFTER_S, pause)
+
+    def _forget_pause(self, uri: str) -> None:
+        if timer := self._pauses.pop(uri, None):
+            timer.cancel()
 
     def _reason_before(
         self, session: Session, snapshot: Snapshot, *, is_invoked: bool
@@ -196,6 +226,8 @@ class Completions:
                 seed=start.variant,
                 first_rank=start.variant,
             )
+            if start.is_read:
+                request = replace(request, max_new_tokens=0, budget_ms=None)
             async with aclosing(self._engine.complete(request)) as events:
                 async for event in events:
                     if isinstance(event, Failed):

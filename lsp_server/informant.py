@@ -1,9 +1,9 @@
 """From a request to a request that knows the workspace: excerpts added, secrets masked.
 
 Everything that reads files or many lines happens here, in one worker thread, on frozen views of the
-open documents. Pieces are chosen anew when the cursor has moved to another place or somebody
-has paused, and kept in between: what stands in front of a prompt and changes makes the engine
-compute all of it again. Knows neither LSP, tasks nor tokens.
+open documents. What stands in front of a prompt and changes makes the engine compute all of it
+again: pieces are chosen anew at another place and after a pause, and kept in between; if the engine
+reads ahead, only then, when nobody waits for it. Knows neither LSP, tasks nor tokens.
 """
 
 import time
@@ -28,6 +28,7 @@ from lsp_server.related import (
     window_pieces,
     without_loose_ends,
 )
+from lsp_server.rhythm import PAUSE_S
 from lsp_server.settings import Settings
 from lsp_server.symbols import definitions, imports
 from lsp_server.view import View
@@ -37,7 +38,6 @@ from model.format.surroundings import Excerpt, Surroundings
 from sampler.messages import Complete
 
 SAME_PLACE_LINES = 12
-PAUSE_S = 4.0
 MAX_WINDOW_CHARS = 120_000
 """Of one file that are searched for windows."""
 CHARS_PER_TOKEN = 3.2
@@ -148,9 +148,10 @@ class Informant:
         now = self._clock()
         before = self._picks.get(request.document)
         if before is not None:
-            is_typing = now - before.used_at < PAUSE_S
+            is_paused = now - before.used_at >= PAUSE_S
             before.used_at = now
-            if is_typing and before.is_near(request.prefix):
+            is_waited_for = settings.ahead and request.max_new_tokens > 0
+            if is_waited_for or (before.is_near(request.prefix) and not is_paused):
                 return before
         pieces, left = self._choose(request, settings, view)
         ordered = keep_order(pieces, before.pieces if before else ())

@@ -14,6 +14,8 @@ LONGEST_GAP_S = 1.0
 NUM_GAPS = 12
 MARGIN = 1.3
 """Most gaps are shorter than the typical one times this."""
+PAUSE_S = 4.0
+"""Whoever has done nothing for so long is not typing any more."""
 LEAST_WAIT_S = 0.003
 """A burst of messages is read to its end before anything starts."""
 

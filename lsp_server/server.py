@@ -217,6 +217,14 @@ class SeedServer(LanguageServer):
         self.usage.answer(offer, quiet, elapsed_ms)
         return offer
 
+    def rest(self, uri: str, version: int, position: types.Position) -> None:
+        """The cursor has come to rest somewhere; what is known there is read ahead of a request."""
+        document = self.documents.get(uri)
+        if document is None or document.version != version or not self.switch.is_on:
+            return
+        if refusal(document, self.settings) is None:
+            self.completions.rest(take_snapshot(document, to_position(position)))
+
     def _snapshot(
         self,
         document: Document,
@@ -370,6 +378,10 @@ def make_server(
             selected=params.context.selected_completion_info,
         )
         return server.items(offer) if offer else []
+
+    @server.feature(wire.REST)
+    def cursor_rest(params: wire.CursorRestParams) -> None:
+        server.rest(params.uri, params.version, params.position)
 
     return server
 

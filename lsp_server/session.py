@@ -7,8 +7,9 @@ A session holds at most one prediction, at most one running request for it, and 
 reply. A newer request supersedes the older. Typing or backspacing within the predicted text keeps
 the prediction, any other change drops it, and a dropped one that had ended is remembered. While a
 prediction is on screen the engine works ahead: at other texts for the place if a person has asked,
-all of them at once, then at what follows its acceptance. Text leaves only together with the
-snapshot it belongs to, and for one document version it only grows.
+all of them at once, then at what follows its acceptance. Where the cursor comes to rest it reads.
+Text leaves only together with the snapshot it belongs to, and for one document version it only
+grows.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,8 @@ class Start:
     """Nobody waits for it: any other request goes before it."""
     variant: int = 0
     """0 is the most likely text; others are drawn, each number another one."""
+    is_read: bool = False
+    """No text is wanted: the engine only reads what it would need for some."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,10 @@ class Session:
         self._num_variants_wanted = 0
         self._num_ahead = 0
         """Requests ahead so far; names must not repeat, and a recent prediction keeps its own."""
+        self._reading: str | None = None
+        """The running request that only reads."""
+        self._place: Snapshot | None = None
+        """The latest one that was asked about or read."""
         self._recents = Recents()
         self._dismissed: Snapshot | None = None
 
@@ -135,7 +142,7 @@ class Session:
             bar: what a prediction has to pass to be shown.
             is_invoked: a person has asked, not the editor by itself.
         """
-        actions = self._answer_nothing()
+        actions = [*self._answer_nothing(), *self._stop_reading()]
         if not is_invoked and self._dismissed is not None:
             if self._dismissed == snapshot:
                 return [*actions, Reply(reply_id, None)]
@@ -146,8 +153,29 @@ class Session:
         prediction.bar = bar
         if is_invoked and not prediction.alternatives:
             self._num_variants_wanted = self.ahead.num_alternatives
-        self._reply = _OpenReply(reply_id)
+        self._reply, self._place = _OpenReply(reply_id), snapshot
         return actions + self._answer_if_ready() + self._work_ahead()
+
+    def rest(self, read_id: str, snapshot: Snapshot, *, is_pause: bool = False) -> list[Action]:
+        """Nothing is being typed, so the engine may read what a request at `snapshot` needs.
+
+        Args:
+            read_id: names the engine's request if there is one; must be new.
+            snapshot: the document and the cursor.
+            is_pause: what is in front of the text may be another by now, so that what is predicted
+                for the place was made with something else.
+        """
+        prediction = self._prediction
+        is_covered = prediction is not None and self._covers(prediction, snapshot)
+        is_running = prediction is not None and not prediction.is_final
+        is_known = is_covered or self._place == snapshot
+        if self._reply is not None or (is_known and (is_running or not is_pause)):
+            return []
+        # The engine would leave what it is at for what is newer in the document.
+        actions = self._drop() if is_running else []
+        actions += self._stop_reading()
+        self._reading, self._place = read_id, snapshot
+        return [*actions, Start(read_id, snapshot, is_ahead=True, is_read=True)]
 
     def change(self, text: str, version: int) -> list[Action]:
         """The document is `text` now; an open reply would be for the version before."""
@@ -178,15 +206,18 @@ class Session:
         actions = self._answer_nothing()
         if self._prediction is not None:
             self._dismissed = self._prediction.now
-        return actions + self._drop()
+        return actions + self._stop_reading() + self._drop()
 
     def close(self) -> list[Action]:
         """The document is gone."""
-        return self._answer_nothing() + self._drop()
+        return self._answer_nothing() + self._stop_reading() + self._drop()
 
     def receive(self, event: BlockCommitted | Finished | Failed) -> list[Action]:
         """The engine has more text, is done, or failed. Events of dropped requests are ignored."""
         prediction = self._prediction
+        if event.request_id == self._reading:
+            self._reading = None
+            return []
         if event.request_id in self._variants:
             return self._receive_variant(event)
         if self._next is not None and event.request_id == self._next.request_id:
@@ -309,6 +340,11 @@ class Session:
         stops = [Stop(request_id) for request_id in sorted(self._variants)]
         self._variants, self._num_variants_wanted = set(), 0
         return list(stops)
+
+    def _stop_reading(self) -> list[Action]:
+        """What was read so far stays read."""
+        read_id, self._reading = self._reading, None
+        return [Stop(read_id)] if read_id else []
 
     def _answer_nothing(self) -> list[Action]:
         """Close an open reply with an empty answer."""

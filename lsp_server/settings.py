@@ -150,7 +150,12 @@ class Settings:
     )
     ahead: bool = field(
         default=True,
-        metadata={"help": "work out what follows a completion while it is shown"},
+        metadata={
+            "help": (
+                "work out what follows a completion while it is shown, and read what the cursor "
+                "stands at before something is typed there"
+            )
+        },
     )
     num_candidates: int = field(
         default=3,

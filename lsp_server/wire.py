@@ -12,11 +12,17 @@ from lsprotocol import types
 
 UPDATE: Literal["seed/inlineCompletion/update"] = "seed/inlineCompletion/update"
 STATUS: Literal["seed/status"] = "seed/status"
+REST: Literal["seed/cursorRest"] = "seed/cursorRest"
 INSPECT = "seed/inspect"
 EXPLAIN = "seed/explain"
 
 CAPABILITY: dict[str, Any] = {
-    "seed": {"version": 1, "notifications": [UPDATE, STATUS], "requests": [INSPECT, EXPLAIN]}
+    "seed": {
+        "version": 1,
+        "notifications": [UPDATE, STATUS],
+        "accepts": [REST],
+        "requests": [INSPECT, EXPLAIN],
+    }
 }
 """Goes into the server's `capabilities.experimental`."""
 
@@ -85,6 +91,16 @@ class StatusParams:
     """Of the state `disabled`, one of the names of `status.Reason`."""
 
 
+@attrs.frozen
+class CursorRestParams:
+    """Sent by a client: the cursor has stood still for a moment, where nothing has been typed."""
+
+    uri: str
+    version: int
+    """Of the document; the message is for nothing if it is another by now."""
+    position: types.Position
+
+
 @attrs.define
 class InlineCompletionUpdateNotification:
     """The JSON-RPC message around `InlineCompletionUpdateParams`."""
@@ -104,8 +120,18 @@ class StatusNotification:
     jsonrpc: str
 
 
+@attrs.define
+class CursorRestNotification:
+    """The JSON-RPC message around `CursorRestParams`."""
+
+    params: CursorRestParams
+    method: Literal["seed/cursorRest"]
+    jsonrpc: str
+
+
 MESSAGE_TYPES: dict[str, type[Any]] = {
     UPDATE: InlineCompletionUpdateNotification,
     STATUS: StatusNotification,
+    REST: CursorRestNotification,
 }
 """For a pygls protocol's `get_message_type`, on either side of the wire."""

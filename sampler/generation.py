@@ -120,6 +120,10 @@ class Writer:
     ) -> Work[None]:
         request, output = task.request, task.output
         fresh, drafts = yield from self._prefill(task, sequence, context, num_cached)
+        if request.max_new_tokens == 0:
+            output.stop = "limit"
+            yield []
+            return
         length = len(context.tokens) - context.num_healed + len(fresh.tokens) - 1
         is_healing = len(fresh.tokens) <= context.num_healed
         settled_context = context.tokens[: len(context.tokens) - context.num_healed]

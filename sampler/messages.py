@@ -56,6 +56,7 @@ class Complete:
     """`spm` or `psm` for a hole; `chat`: `prefix` is a question in words, the answer is code in the
     plan's language."""
     max_new_tokens: int = 128
+    """0: the prompt is only read, so that the next request for the place finds it read."""
     old_code: str = ""
     """What the answer resembles, for layout `chat`: unchanged stretches of it are copied. All modes
     but `ar` are `exact` then."""

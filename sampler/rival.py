@@ -118,6 +118,8 @@ class LlamaCpp:
         self._llama.eval(prompt)
         prefill_ms = 1000 * (time.perf_counter() - started)
         forwards, first_text_ms = 0, None
+        if request.max_new_tokens == 0:
+            output.stop = "limit"
         for token in self._tokens(output):
             if output.push([token]) and first_text_ms is None:
                 first_text_ms = 1000 * (time.perf_counter() - started)
@@ -138,7 +140,7 @@ class LlamaCpp:
 
     def _tokens(self, output: Output) -> Iterator[int]:
         """The most likely next token, again and again, within what has to be spelled first."""
-        while True:
+        while output.stop is None:
             logits_V = self._logits()
             if output.required_left:
                 ids = self._continuations.of(output.required_left)

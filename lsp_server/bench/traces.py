@@ -20,6 +20,11 @@ from sampler.sample import FOLDER, cut_holes
 
 LANGUAGES = {"svelte": "svelte", "rust": "rust", "js": "javascript", "py": "python"}
 LONGEST_PAUSE_S = 1.5
+LONGEST_JUMP_S = 3.5
+"""Of the recorded time before a change at another place: the trace's median is three seconds."""
+LONGEST_REST_S = 1.75
+"""Homing from the mouse to the keys and preparing in mind, in the keystroke-level model of Card,
+Moran and Newell (1980): so long the cursor stands there before the first key, if there was time."""
 OWN_FILE = FOLDER / "timetable.txt"
 _KEY = re.compile(r"\n[ \t]*|.")
 """One key; an editor indents by itself behind a line break."""
@@ -33,6 +38,15 @@ class Edit:
     patches: tuple[tuple[int, int, str], ...]
     pause_s: float = 0.0
     """How long the person had waited, beyond the time that a key takes."""
+    rest_s: float | None = None
+    """How much of the time before the key the cursor had stood there, in a place to which no
+    change has brought it; None if it has not moved."""
+
+    @property
+    def place(self) -> int:
+        """The offset of the cursor before the change."""
+        start, length, _ = self.patches[0]
+        return start + length
 
 
 @dataclass(frozen=True)
@@ -81,16 +95,26 @@ def read_trace(path: Path) -> Trace:
     except (LookupError, TypeError, ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no typing trace") from error
     waits = [0.0, *((after - before).total_seconds() for before, after in pairwise(times))]
-    return Trace(
-        path.name.split(".")[0],
-        text,
-        tuple(
-            # Times are whole seconds: what is more than one was a pause.
-            Edit(patches, min(max(wait_s - 1.0, 0.0), LONGEST_PAUSE_S))
-            for patches, wait_s in zip(edits, waits, strict=True)
-            if patches
-        ),
-    )
+    found, cursor = [], 0
+    for patches, wait_s in zip(edits, waits, strict=True):
+        if patches:
+            found.append(_edit(patches, wait_s, cursor))
+            cursor = patches[-1][0] + len(patches[-1][2])
+    return Trace(path.name.split(".")[0], text, tuple(found))
+
+
+def _edit(patches: tuple[tuple[int, int, str], ...], wait_s: float, cursor: int) -> Edit:
+    """A change that was made so long after the one that has left the cursor somewhere.
+
+    Times are whole seconds. Within a run of keys what is more than one was a pause. Before a change
+    at another place the time is what it says: half of it, or a little more than a second and a
+    half, the cursor was there already. Of a selection nobody knows where the cursor was.
+    """
+    start, length, _ = patches[0]
+    if cursor in (start, start + length) or length > 1:
+        return Edit(patches, min(max(wait_s - 1.0, 0.0), LONGEST_PAUSE_S))
+    pause_s = min(wait_s, LONGEST_JUMP_S)
+    return Edit(patches, pause_s, min(pause_s / 2, LONGEST_REST_S))
 
 
 def _patches(patches: list[Any]) -> tuple[tuple[int, int, str], ...]:

@@ -1,7 +1,8 @@
 """Somebody at VS Code, in front of the real server: types a trace, asks, looks when text appears.
 
 After a change the answer that is still open is cancelled, and 50 ms later the next one is asked
-for. Nothing is ever accepted. Knows no figures.
+for. Where the cursor comes to stand before a change at another place the server is told of it, as
+our plugin does. Nothing is ever accepted. Knows no figures.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from lsp_server.loopback import Loopback, inserted_text
 
 DEBOUNCE_S = 0.05
 """What VS Code waits behind a key before it asks."""
+REST_S = 0.1
+"""How long the cursor has to stand still before our plugin says where."""
 LEAVE_S = 5.0
 """For the answers that are still open at the end."""
 PATIENCE_S = 20.0
@@ -104,7 +107,7 @@ class Typist:
         listening = asyncio.create_task(self._listen())
         try:
             for edit in self._edits:
-                await asyncio.sleep(self._pause_s(edit) / self._speed)
+                await self._pause(edit)
                 await self._note_computed()
                 key = self._press(edit)
                 if waits:
@@ -129,10 +132,21 @@ class Typist:
         if self.keys:
             self.keys[-1].computed_tokens = self._num_computed - before
 
-    def _pause_s(self, edit: Edit) -> float:
+    async def _pause(self, edit: Edit) -> None:
         """Log-normal around 130 ms, as large studies of typists find it, and what was thought."""
         key_s = min(self._chance.lognormvariate(math.log(0.13), 0.4), 1.0)
-        return key_s + edit.pause_s
+        pause_s = (key_s + edit.pause_s) / self._speed
+        rest_s = (edit.rest_s or 0.0) / self._speed
+        if rest_s <= REST_S:
+            await asyncio.sleep(pause_s)
+            return
+        await asyncio.sleep(pause_s - rest_s + REST_S)
+        document = self._document
+        position = types.Position(*document.position_at(edit.place))
+        self._client.protocol.notify(
+            wire.REST, wire.CursorRestParams(self._uri, document.version, position)
+        )
+        await asyncio.sleep(rest_s - REST_S)
 
     def _press(self, edit: Edit) -> Key:
         document, version = self._document, self._document.version + 1

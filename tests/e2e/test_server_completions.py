@@ -241,6 +241,25 @@ async def test_many_requests_at_once_leave_one_at_work(place: StubPlace, editor:
 
 
 @in_both_editors
+async def test_where_the_cursor_rests_is_read_ahead(place: StubPlace, editor: Editor) -> None:
+    def rest(line: int, version: int = 1) -> None:
+        position = types.Position(line, 0)
+        editor.protocol.notify(wire.REST, wire.CursorRestParams(URI, version, position))
+
+    editor.open("x = 1\ny = 2\n")
+    rest(1, version=7)
+    rest(1)
+    await eventually(lambda: place.records("Read"))
+    rest(1)
+    await editor.ask(1, 0)
+    rest(1)
+    rest(2)
+    await eventually(lambda: len(place.records("Read")) == 2)
+    assert [read["prefix"] for read in place.records("Read")] == ["x = 1\n", "x = 1\ny = 2\n"]
+    assert len(place.records("Complete")) == 1
+
+
+@in_both_editors
 async def test_after_an_acceptance_the_next_line_is_there(place: StubPlace, editor: Editor) -> None:
     place.write_script(Answer(["foo(a)"]), ahead=Answer(["y = 2"]))
     editor.open("x = \n")

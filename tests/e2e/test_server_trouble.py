@@ -101,6 +101,9 @@ SENSELESS_NOTIFICATIONS: list[tuple[str, Any]] = [
     ("textDocument/didClose", {"textDocument": {"uri": "file:///not/open"}}),
     ("$/cancelRequest", {"id": "no such request"}),
     ("seed/unheardOf", {"a": [1]}),
+    ("seed/cursorRest", {}),
+    ("seed/cursorRest", {"uri": "file:///not/open", "version": 1, "position": POSITION}),
+    ("seed/cursorRest", {"uri": URI, "version": "1", "position": {"line": -3}}),
     ("workspace/didChangeConfiguration", {"settings": None}),
 ]
 

@@ -46,6 +46,25 @@ def test_typing_on_keeps_it(neovim: Neovim) -> None:
         assert next_one.startswith(one), f"{one!r} became {next_one!r}"
 
 
+def test_where_the_cursor_stands_is_read_before_anything_is_typed(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([WHOLE]))
+    neovim.open(HEAD)
+    neovim.wait_for_ghost(SHOWN)
+    neovim.type("<Esc>gg")
+
+    def is_read() -> bool:
+        reads = neovim.place.records("Read")
+        return bool(reads) and reads[-1]["prefix"] == "import math"
+
+    neovim.wait_for(is_read, "reading at the end of the first line")
+    num_reads = len(neovim.place.records("Read"))
+    neovim.type("lll")
+    neovim.type("0")
+    neovim.type("A")
+    neovim.wait_for_ghost(SHOWN)
+    assert len(neovim.place.records("Read")) == num_reads, "it was read there"
+
+
 def test_accept_all_and_undo_in_one_step(neovim: Neovim) -> None:
     neovim.place.write_script(Answer([WHOLE]))
     neovim.open(HEAD)

@@ -79,6 +79,14 @@ def test_text_appears_and_grows_without_a_flicker(editor: VsCode, window: Window
     assert changes_while_idle(frames) == []
 
 
+def test_where_the_cursor_comes_to_stand_is_read(editor: VsCode, window: Window) -> None:
+    editor.place.begin(Answer([]))
+    window.press("ArrowUp", "Home")
+    window.wait_for(lambda: editor.place.records("Read"), "reading at the top")
+    assert editor.place.records("Read")[-1]["prefix"] == ""
+    assert editor.place.records("Complete") == []
+
+
 def test_tab_accepts_all_of_it(editor: VsCode, window: Window) -> None:
     shows(editor, *BLOCKS)
     window.press("Tab")

@@ -3,6 +3,7 @@
 import copy
 import functools
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -250,6 +251,22 @@ def test_typing_recomputes_the_tail_only():
     assert typed.stats.prefill_tokens <= 8
     erased = complete(engine, ask(prefix[:-1], suffix))
     assert erased.stats.prefill_tokens <= 8
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_read_ahead_is_not_computed_again(mode):
+    engine = make_engine()
+    prefix, suffix = "ab = (a)\n" * 8, "\n" + "b = a\n" * 8
+    read = replace(ask(prefix, suffix, mode, 0), request_id="0", is_ahead=True)
+    finished = complete(engine, read)
+    assert (finished.text, finished.stop, finished.stats.tokens) == ("", "limit", 0)
+    assert finished.stats.prefill_tokens > 80
+    assert complete(engine, read).stats.prefill_tokens == 0
+    assert engine.context_tokens == 0, "nobody has waited for it"
+    text = complete(engine, ask(prefix + "r", suffix, mode))
+    assert text.stats.prefill_tokens <= 8
+    assert text.text == complete(make_engine(), ask(prefix + "r", suffix, mode)).text
+    engine.cache.check_integrity()
 
 
 def test_a_seeded_draft_is_verified_even_in_mode_fast():

@@ -37,6 +37,7 @@ class Editor(RuleBasedStateMachine):
         self.bars: dict[str, Bar] = {}
         self.engine: dict[str, str] = {}  # running requests and their text so far
         self.variants: set[str] = set()
+        self.reads: set[str] = set()
         self.confidence: dict[str, float] = {}
         self.stopped: set[str] = set()
         self.origins: dict[str, Snapshot] = {}
@@ -55,10 +56,18 @@ class Editor(RuleBasedStateMachine):
     def carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
+                case Start(request_id, snapshot) if action.is_read:
+                    assert action.is_ahead
+                    assert not self.open_replies, "somebody waits"
+                    assert not self.reads & set(self.engine), "one place at a time is read"
+                    assert snapshot == self.snapshot()
+                    self.reads.add(request_id)
+                    self.engine[request_id] = ""
                 case Start(request_id, snapshot):
-                    others = set(self.engine) - self.variants
+                    others = set(self.engine) - self.variants - self.reads
                     assert not others, "one request at a time, but for other texts of one place"
-                    assert action.variant or not self.engine
+                    assert action.variant or not set(self.engine) - self.reads
+                    assert action.is_ahead or not self.engine, "what only reads gives way"
                     if action.variant:
                         self.variants.add(request_id)
                     assert request_id not in self.origins, "no name is used twice"
@@ -160,6 +169,11 @@ class Editor(RuleBasedStateMachine):
         self.carry_out(self.session.request(reply_id, self.snapshot(), bar, is_invoked=is_invoked))
         assert self.open_replies.keys() <= {reply_id}, "the older request was superseded"
 
+    @rule(is_pause=st.booleans())
+    def rest(self, is_pause: bool) -> None:
+        read_id = next(self.ids)
+        self.carry_out(self.session.rest(read_id, self.snapshot(), is_pause=is_pause))
+
     @precondition(lambda self: self.open_replies)
     @rule()
     def cancel(self) -> None:
@@ -181,10 +195,10 @@ class Editor(RuleBasedStateMachine):
     def pass_deadline(self) -> None:
         self.carry_out(self.session.pass_deadline(next(iter(self.open_replies))))
 
-    @precondition(lambda self: self.engine)
+    @precondition(lambda self: set(self.engine) - self.reads)
     @rule(data=st.data(), block=fragments, confidence=st.sampled_from([1.0, 0.6, 0.2]))
     def commit(self, data: st.DataObject, block: str, confidence: float) -> None:
-        request_id = data.draw(st.sampled_from(sorted(self.engine)))
+        request_id = data.draw(st.sampled_from(sorted(set(self.engine) - self.reads)))
         self.engine[request_id] += block
         self.predicted[request_id] += block
         self.confidence[request_id] = min(confidence, self.confidence[request_id])
@@ -210,14 +224,15 @@ class Editor(RuleBasedStateMachine):
 
     @invariant()
     def an_open_reply_has_a_request_behind_it(self) -> None:
-        assert not self.open_replies or self.engine
+        assert not self.open_replies or set(self.engine) - self.reads
 
     @invariant()
     def the_engine_works_for_a_live_session(self) -> None:
+        writing = set(self.engine) - self.reads
         if self.session.state in ("waiting", "streaming"):
-            assert self.engine
+            assert writing
         if self.session.state == "idle":
-            assert not self.engine
+            assert not writing
 
 
 Editor.TestCase.settings = settings(

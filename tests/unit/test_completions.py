@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 
+import pytest
+
 from lsp_server.completions import TEMPERATURE, Completions
 from lsp_server.session import Offer
 from lsp_server.settings import Settings
@@ -174,6 +176,39 @@ async def test_the_next_block_is_there_after_an_acceptance() -> None:
     offer = await completing.request(snapshot)
     assert offer is not None
     assert (offer.text, offer.tier) == ("\nfoo", "speculative")
+
+
+def reads(engine: ScriptedEngine) -> list[str]:
+    for request in engine.requests:
+        assert request.is_ahead == (request.max_new_tokens == 0)
+    return [request.prefix for request in engine.requests if request.max_new_tokens == 0]
+
+
+async def test_where_the_cursor_rests_is_read_ahead() -> None:
+    engine = ScriptedEngine(" ")
+    completing = completions(engine, ahead=True)
+    completing.rest(snapshot_at("x = \ny█\n"))
+    await eventually(lambda: reads(engine) == ["x = \ny"])
+    assert completing.tally == {}, "nobody has asked"
+    quiet = completions(engine, ahead=True, trigger="manual")
+    quiet.rest(snapshot_at("x█\n"))
+    completions(engine, ahead=False).rest(snapshot_at("x█\n"))
+    await asyncio.sleep(0.02)
+    assert len(engine.requests) == 1
+
+
+async def test_after_a_pause_the_place_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lsp_server.completions.READ_AFTER_S", 0.05)
+    engine = ScriptedEngine(" ")
+    completing = completions(engine, ahead=True)
+    await completing.request(snapshot_at("x = █\n"))
+    await eventually(lambda: reads(engine) == ["x = "])
+    await asyncio.sleep(0.1)
+    assert len(engine.requests) == 2, "once"
+    await completing.request(change(completing, "x = 1█\n", 2))
+    completing.close(URI)
+    await asyncio.sleep(0.1)
+    assert reads(engine) == ["x = "]
 
 
 async def test_closing_stops_work_ahead() -> None:

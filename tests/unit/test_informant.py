@@ -175,6 +175,7 @@ class Clock:
 
 
 def test_what_was_chosen_stays_while_somebody_types(folder: Path) -> None:
+    settings = replace(SETTINGS, ahead=False)
     clock = Clock()
     informant = Informant([folder], clock)
     main, other = folder / "main.py", folder / "other.py"
@@ -183,7 +184,7 @@ def test_what_was_chosen_stays_while_somebody_types(folder: Path) -> None:
     def brief(marked: str, hunk_line: int) -> list[tuple[str, str]]:
         hunk = Hunk(uri_of(other), hunk_line, hunk_line)
         view = View((opened(other, "\n".join(lines)),), hunks=(hunk,))
-        return excerpts(informant.brief(request_at(main, marked), SETTINGS, view))
+        return excerpts(informant.brief(request_at(main, marked), settings, view))
 
     first = brief("x = █\n", 5)
     assert first
@@ -194,6 +195,31 @@ def test_what_was_chosen_stays_while_somebody_types(folder: Path) -> None:
     second = brief("x = 1" + "\ny = 2" * 30 + "█\n", 25)
     clock.now += PAUSE_S + 1
     assert brief("x = 1" + "\ny = 2" * 30 + "█\n", 25) != second, "a pause"
+
+
+def test_nobody_waits_for_a_new_choice_where_the_engine_reads_ahead(folder: Path) -> None:
+    clock = Clock()
+    informant = Informant([folder], clock)
+    main, other = folder / "main.py", folder / "other.py"
+    lines = "\n".join(f"line_{index} = {index}" for index in range(40))
+
+    def brief(marked: str, hunk_line: int, *, is_read: bool) -> list[tuple[str, str]]:
+        view = View((opened(other, lines),), hunks=(Hunk(uri_of(other), hunk_line, hunk_line),))
+        request = request_at(main, marked)
+        if is_read:
+            request = replace(request, max_new_tokens=0)
+        return excerpts(informant.brief(request, SETTINGS, view))
+
+    there = "x = 1" + "\ny = 2" * 30 + "█\n"
+    first = brief("x = █\n", 5, is_read=False)
+    clock.now += PAUSE_S + 1
+    assert brief(there, 15, is_read=False) == first, "a pause and another place"
+    second = brief("x = █\n", 15, is_read=True)
+    assert second == brief(there, 25, is_read=False) == first, "near, and no pause"
+    clock.now += PAUSE_S + 1
+    assert brief("x = █\n", 15, is_read=True) != first
+    third = brief(there, 25, is_read=True)
+    assert brief(there, 35, is_read=False) == third
 
 
 def test_a_cell_is_seen_among_the_others(folder: Path) -> None:

@@ -288,6 +288,46 @@ def test_nothing_more_ahead_is_an_empty_answer_at_once() -> None:
     assert session.request("2", place("x = foo(a)█\n", 2)) == [Reply("2", None)]
 
 
+def test_where_the_cursor_rests_the_engine_reads() -> None:
+    session, _ = started()
+    session.receive(whole("foo(a)"))
+    there = place("x = \ny█\n")
+    [start] = session.rest("2", there)
+    assert start == Start("2", there, is_ahead=True, is_read=True)
+    assert session.state == "shown", "what is shown may be gone back to"
+    assert session.rest("3", there) == [], "it is read there"
+    elsewhere = place("x = \n█y\n")
+    assert session.rest("4", elsewhere)[0] == Stop("2")
+    assert session.receive(Finished("4", "", "limit")) == []
+    assert session.request("5", elsewhere) == [Start("5", elsewhere)]
+
+
+def test_reading_gives_way_to_a_request_and_outlasts_a_key() -> None:
+    session = Session()
+    session.rest("1", place("x = █\n"))
+    assert session.change("x = f\n", 2) == []
+    snapshot = place("x = f█\n", 2)
+    assert session.request("2", snapshot) == [Stop("1"), Start("2", snapshot)]
+
+
+def test_nothing_is_read_where_the_engine_is_asked() -> None:
+    session, snapshot = started()
+    assert session.rest("2", snapshot) == [], "it is being asked"
+    session.receive(BlockCommitted("1", "foo\n"))
+    assert session.rest("2", snapshot, is_pause=True) == [], "it is writing"
+    session.receive(Finished("1", "foo\n", "line"))
+    assert session.rest("2", snapshot) == [], "it is there"
+    [start] = session.rest("2", snapshot, is_pause=True)
+    assert start.is_read
+
+
+def test_what_is_being_written_for_another_place_is_left_for_reading() -> None:
+    session, _ = started()
+    session.receive(BlockCommitted("1", "foo\n"))
+    [stop, start] = session.rest("2", place("x = \n█"))
+    assert (stop, start.is_read) == (Stop("1"), True)
+
+
 def test_other_texts_come_when_a_person_asks_again() -> None:
     session, snapshot = Session(Ahead(num_alternatives=2)), place("x = █\n")
     session.request("1", snapshot, is_invoked=True)

@@ -10,7 +10,12 @@ import pytest
 from lsp_server import wire
 
 PAGE = (Path(__file__).parents[2] / "docs/protocol.md").read_text(encoding="utf-8")
-MESSAGES = (wire.InlineCompletionUpdateParams, wire.StatusParams, wire.Cost)
+MESSAGES = (
+    wire.InlineCompletionUpdateParams,
+    wire.StatusParams,
+    wire.Cost,
+    wire.CursorRestParams,
+)
 
 
 def test_the_page_was_written_for_this_wire() -> None:
@@ -32,5 +37,6 @@ def test_every_field_is_explained(message: type[attrs.AttrsInstance]) -> None:
 
 def test_every_method_is_explained() -> None:
     announced = wire.CAPABILITY["seed"]
-    for method in (*announced["notifications"], *announced["requests"]):
+    names = (*announced["notifications"], *announced["accepts"], *announced["requests"])
+    for method in names:
         assert f"**`{method}`**" in PAGE

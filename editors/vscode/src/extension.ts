@@ -1,6 +1,7 @@
 /** Where VS Code begins. Puts the parts together; decides nothing. */
 import * as vscode from "vscode";
 import { registerCommands } from "./commands";
+import { CursorRest } from "./cursorRest";
 import { InlineCompletions } from "./inlineCompletions";
 import { ManagedEnvironment } from "./managedEnvironment";
 import { Server } from "./server";
@@ -17,16 +18,19 @@ export function activate(context: vscode.ExtensionContext): void {
   const managed = new ManagedEnvironment(context, log);
   const status = new StatusItem();
   const started = (server = new Server(context, log, completions, managed));
+  const rest = new CursorRest((place) => started.tellRest(place));
   context.subscriptions.push(
     log,
     completions,
     status,
     started,
     registerCommands(started, completions, managed),
+    rest,
     started.onCondition((condition) => {
       status.show(condition);
-      const isReady = condition.state === "ready";
-      if (isReady) void vscode.commands.executeCommand("setContext", READY, true);
+      if (condition.state !== "ready") return;
+      void vscode.commands.executeCommand("setContext", READY, true);
+      rest.wait();
     }),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("seed-lsp.server")) void started.start();

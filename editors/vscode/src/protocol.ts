@@ -6,6 +6,7 @@
 
 export const UPDATE = "seed/inlineCompletion/update";
 export const STATUS = "seed/status";
+export const CURSOR_REST = "seed/cursorRest";
 export const INSPECT = "seed/inspect";
 export const EXPLAIN = "seed/explain";
 export const PROTOCOL_VERSION = 1;

@@ -17,8 +17,9 @@ import { placesOf } from "./discovery";
 import { choose, type Launch } from "./environment";
 import type { InlineCompletions } from "./inlineCompletions";
 import type { ManagedEnvironment } from "./managedEnvironment";
+import type { Place } from "./place";
 import { ProgressDisplays } from "./progress";
-import { PROTOCOL_VERSION, STATUS, UPDATE, type Status, type Update } from "./protocol";
+import { CURSOR_REST, PROTOCOL_VERSION, STATUS, UPDATE, type Status, type Update } from "./protocol";
 import { Restarts } from "./restarts";
 import { SECTION, serverSettings, setValues, type Manifest } from "./settings";
 import type { Condition } from "./statusText";
@@ -73,6 +74,14 @@ export class Server implements vscode.Disposable {
       await this.startNow();
     });
     return this.turn;
+  }
+
+  /** The cursor has come to stand somewhere. Returns whether there is a server to be told. */
+  tellRest({ uri, version, position }: Place): boolean {
+    const { line, character } = position;
+    const params = { uri, version, position: { line, character } };
+    void this.running?.sendNotification(CURSOR_REST, params);
+    return this.running !== undefined;
   }
 
   stop(): Promise<void> {

@@ -37,6 +37,7 @@ function M.attach(client)
     is_watching = true
     local group = vim.api.nvim_create_augroup("seed", { clear = true })
     require("seed.inline").watch(group)
+    require("seed.rest").watch(group)
     require("seed.progress").watch(group, client.name)
   end
   require("seed.keys").apply()
@@ -45,6 +46,7 @@ function M.attach(client)
     vim.lsp.inline_completion.enable(false, { client_id = client.id })
   end
   vim.schedule(require("seed.inline").refresh)
+  require("seed.rest").wait()
 end
 
 return M
