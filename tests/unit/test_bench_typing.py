@@ -1,6 +1,8 @@
 """What typing is found to cost: from what the server tells, and from what an editor sees."""
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,7 +10,16 @@ from rich.console import Console
 from lsp_server import loopback, wire
 from lsp_server.bench import keystroke
 from lsp_server.bench.cancel import Cancelled, Look, num_begun_after, summarize
-from lsp_server.bench.traces import OWN_FILE, Edit, Trace, own_trace
+from lsp_server.bench.traces import (
+    LONGEST_JUMP_S,
+    LONGEST_PAUSE_S,
+    LONGEST_REST_S,
+    OWN_FILE,
+    Edit,
+    Trace,
+    own_trace,
+    read_trace,
+)
 from lsp_server.bench.typist import Key
 from lsp_server.settings import Settings
 from sampler.sample import cut_holes
@@ -86,6 +97,41 @@ def test_latency_is_told_by_tier_and_without_forwards(capsys: pytest.CaptureFixt
     assert "needed no forward" not in capsys.readouterr().out
 
 
+def trace_of(folder: Path, *changes: tuple[int, tuple[int, int, str]]) -> Trace:
+    """A trace of changes at seconds of a minute."""
+    txns = [
+        {"time": f"2026-01-01T00:00:{second:02}", "patches": [patch]} for second, patch in changes
+    ]
+    path = folder / "work.py.json"
+    path.write_text(json.dumps({"startContent": "", "txns": txns}))
+    return read_trace(path)
+
+
+def test_before_a_change_at_another_place_the_cursor_has_stood_there(tmp_path: Path) -> None:
+    edits = trace_of(
+        tmp_path,
+        (0, (0, 0, "abc")),
+        (2, (3, 0, "d")),
+        (2, (3, 1, "")),
+        (3, (3, 0, "defg")),
+        (3, (0, 0, "x")),
+        (5, (6, 1, "")),
+        (30, (0, 0, "y")),
+        (40, (3, 2, "")),
+    ).edits
+    assert [(edit.pause_s, edit.rest_s) for edit in edits] == [
+        (0.0, None),
+        (1.0, None),
+        (0.0, None),
+        (0.0, None),
+        (0.0, 0.0),
+        (2.0, 1.0),
+        (LONGEST_JUMP_S, LONGEST_REST_S),
+        (LONGEST_PAUSE_S, None),
+    ]
+    assert [edit.place for edit in edits[4:7]] == [0, 7, 0]
+
+
 def test_the_own_trace_writes_its_file() -> None:
     trace = own_trace()
     assert trace.language == "python"
@@ -140,6 +186,28 @@ async def test_a_typist_sees_what_an_editor_would(place: StubPlace) -> None:
     assert tiers["typed"]["from_request"]["p50_ms"] < tiers["live"]["from_key"]["p50_ms"]
     assert record["latency"]["from_key"]["p50_ms"] >= record["debounce_ms"]
     assert heard
+
+
+async def test_a_typist_tells_where_the_cursor_rests(place: StubPlace) -> None:
+    place.write_script(Answer([]))
+    edits = (Edit(((7, 0, "y"),), 0.5, 0.5), Edit(((0, 0, "x"),), 0.2, 0.05))
+
+    async def count() -> int:
+        return 0
+
+    try:
+        await keystroke.measure(
+            Settings(),
+            Trace("work.py", "a = 1\nb\n", edits),
+            lambda _: None,
+            count,
+            speed=1.0,
+            waits=True,
+        )
+        reads = [record["prefix"] for record in place.records("Read")]
+    finally:
+        place.close()
+    assert reads == ["a = 1\nb"], "the second one was on its way for too short a time"
 
 
 ARRIVED = Look(10.000, 10.001, 0.020)
