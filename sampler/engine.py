@@ -7,11 +7,12 @@ LSP, nor how a completion is written (`sampler.generation`): it keeps the queue.
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 
 from model.format.soundness import Soundness
 from model.format.tokenizer import Tokenizer
 from model.format.vocabulary import Vocabulary
-from sampler.forward import Forward, Turn
+from sampler.forward import Forward, InterruptedForwardError, Turn
 from sampler.generation import EngineSettings, Writer
 from sampler.judgment import Judgment
 from sampler.kv_cache import PrefixCache
@@ -42,6 +43,8 @@ class Engine:
         self._writer = Writer(runner, vocabulary, tokenizer, self.settings)
         self._tasks: deque[Task] = deque()
         self._context_tokens = 0
+        self._writing: tuple[Complete, ...] = ()
+        """Whose forward runs now, if it may be interrupted."""
 
     @property
     def cache(self) -> PrefixCache:
@@ -75,12 +78,7 @@ class Engine:
         Those are all that work ahead, and the one for its document; but if it works ahead itself,
         none that does.
         """
-        superseded = [
-            task
-            for task in self._tasks
-            if (task.request.is_ahead and not request.is_ahead)
-            or (not task.request.is_ahead and task.request.document == request.document)
-        ]
+        superseded = [task for task in self._tasks if request.supersedes(task.request)]
         self._drop(superseded)
         self._tasks.append(
             Task(
@@ -107,6 +105,20 @@ class Engine:
     def cancel_all(self, prefix: str) -> None:
         """Drop all requests whose id starts with `prefix`."""
         self._drop([task for task in self._tasks if task.request.request_id.startswith(prefix)])
+
+    def interrupt(self, is_useless: Callable[[Complete], bool]) -> None:
+        """End the forward that runs if it is of no use to any request; in any thread.
+
+        What reads a prompt goes on to its end, for the next request there will need it.
+        `end_interrupt` comes before what has made it useless is told.
+        """
+        writing = self._writing
+        if writing and all(map(is_useless, writing)):
+            self.runner.interrupt()
+
+    def end_interrupt(self) -> None:
+        """Forwards run to their end again."""
+        self.runner.end_interrupt()
 
     def step(self) -> list[Event]:
         """At most one forward; returns what came out of it.
@@ -161,13 +173,20 @@ class Engine:
         """What the forwards say; a request whose forward fails is dropped, others go on."""
         if not chosen:
             return []
+        forwards = [forward for _, forward in chosen]
+        is_reading = any(forward.num_early for forward in forwards)
+        self._writing = () if is_reading else tuple(task.request for task, _ in chosen)
         try:
-            judgments = self.runner.advance_together([forward for _, forward in chosen])
+            judgments = self.runner.advance_together(forwards, may_interrupt=not is_reading)
+        except InterruptedForwardError:
+            return []  # who is still there after what was said asks for the same again
         except Exception as error:
             if len(chosen) > 1:  # whose fault it is shows when each is alone
                 return [pair for one in chosen for pair in self._compute([one], events)]
             events += [self._fail(task, error) for task, _ in chosen]
             return []
+        finally:
+            self._writing = ()
         return [(task, judgment) for (task, _), judgment in zip(chosen, judgments, strict=True)]
 
     def _resume(self, task: Task, judgment: Judgment | None = None) -> list[Event]:

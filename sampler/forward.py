@@ -11,6 +11,10 @@ from sampler.messages import Event
 Result = TypeVar("Result")
 
 
+class InterruptedForwardError(Exception):
+    """A forward was ended before it had a result; what it was to compute can be computed again."""
+
+
 @dataclass(frozen=True)
 class Forward:
     """A chain of tokens behind those of a sequence, and branches of MASK rows behind the chain.

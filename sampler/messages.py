@@ -79,6 +79,12 @@ class Complete:
     surroundings: Surroundings | None = None
     """Excerpts of other files, for layouts of a hole."""
 
+    def supersedes(self, older: "Complete") -> bool:
+        """Whether this takes the place of an earlier request that is not done."""
+        if older.is_ahead:
+            return not self.is_ahead
+        return older.document == self.document
+
 
 @dataclass(frozen=True)
 class Cancel:

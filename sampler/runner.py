@@ -69,11 +69,26 @@ class Runner:
         forward = Forward(sequence, chain, sizes, num_judged, num_early, needs_logits)
         return self.advance_together([forward])[0]
 
+    def interrupt(self) -> None:
+        """End the forward that runs, if it may be and can be; in any thread."""
+        if isinstance(self.model, NativeModel):
+            self.model.interrupt(True)
+
+    def end_interrupt(self) -> None:
+        """Forwards run to their end again."""
+        if isinstance(self.model, NativeModel):
+            self.model.interrupt(False)
+
     @torch.inference_mode()
-    def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:
+    def advance_together(
+        self, forwards: Sequence[Forward], *, may_interrupt: bool = False
+    ) -> list[Judgment]:
         """Forwards over different sequences, as one where that pays.
 
         No judgment depends on the other forwards. Each two of them must be able to share.
+
+        Raises:
+            InterruptedForwardError: after `interrupt`, if that may be.
         """
         if not isinstance(self.model, NativeModel):
             return [self._advance(forward) for forward in forwards]
@@ -82,7 +97,9 @@ class Runner:
         order = sorted(range(len(forwards)), key=lambda index: -forwards[index].num_unjudged)
         segments = [self._segment(forwards[index]) for index in order]
         needs_logits = any(forward.needs_logits for forward in forwards)
-        judgments = self.model.judge_together(segments, needs_logits=needs_logits)
+        judgments = self.model.judge_together(
+            segments, needs_logits=needs_logits, may_interrupt=may_interrupt
+        )
         by_index = dict(zip(order, judgments, strict=True))
         return [by_index[index] for index in range(len(forwards))]
 

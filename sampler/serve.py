@@ -16,8 +16,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ class Server:
 
     def __init__(self, path: Path) -> None:
         self.inbox: queue.SimpleQueue[tuple[int, Command | _Gone]] = queue.SimpleQueue()
+        self.on_arrival: Callable[[int, Command | _Gone], None] | None = None
+        """Called in a reader's thread, once something is in the inbox."""
         self.step_started: float | None = None
         self.context_tokens = 0
         """When the device began its present step, by `time.monotonic`; None while it is idle."""
@@ -144,7 +147,12 @@ class Server:
         with self._lock:
             del self._clients[client.id]
         client.connection.close()
-        self.inbox.put((client.id, _Gone()))
+        self._put(client.id, _Gone())
+
+    def _put(self, client_id: int, command: Command | _Gone) -> None:
+        self.inbox.put((client_id, command))
+        if self.on_arrival is not None:
+            self.on_arrival(client_id, command)
 
     def _receive(self, client: _Client, message: object) -> None:
         if isinstance(message, Hello):
@@ -160,7 +168,7 @@ class Server:
         elif isinstance(message, Ping):
             client.send(self._pong())
         elif isinstance(message, Complete | Cancel | Tune | Shutdown):
-            self.inbox.put((client.id, message))
+            self._put(client.id, message)
         else:
             raise FrameError(f"{type(message).__name__} is not for an engine")
 
@@ -176,8 +184,10 @@ def run(server: Server, engine: "Engine", tuner: "Tuner", idle_exit_s: float) ->
     Where there is something to measure, what would be idle time goes to that, a forward at a time.
     Returns on `Shutdown`, or after `idle_exit_s` seconds without a client.
     """
+    server.on_arrival = partial(_interrupt, engine)
     idle_since = time.monotonic()
     while True:
+        engine.end_interrupt()
         wait = not engine.has_work
         pause_s = tuner.pause_s() if wait else None
         while True:
@@ -212,13 +222,7 @@ def _apply(
     server: Server, engine: "Engine", tuner: "Tuner", client_id: int, command: Command | _Gone
 ) -> None:
     if isinstance(command, Complete):
-        # Ids and documents are per client; the engine sees one name space.
-        command = replace(
-            command,
-            request_id=f"{client_id}/{command.request_id}",
-            document=f"{client_id}/{command.document}",
-        )
-        _deliver(server, engine.submit(command))
+        _deliver(server, engine.submit(_scoped(client_id, command)))
     elif isinstance(command, Tune):
         command = replace(command, request_id=f"{client_id}/{command.request_id}")
         _deliver(server, tuner.ask(command))
@@ -228,6 +232,25 @@ def _apply(
     elif isinstance(command, _Gone):
         engine.cancel_all(f"{client_id}/")
         tuner.cancel_all(f"{client_id}/")
+
+
+def _scoped(client_id: int, request: Complete) -> Complete:
+    """Ids and documents are per client; the engine sees one name space."""
+    return replace(
+        request,
+        request_id=f"{client_id}/{request.request_id}",
+        document=f"{client_id}/{request.document}",
+    )
+
+
+def _interrupt(engine: "Engine", client_id: int, command: Command | _Gone) -> None:
+    """Nobody waits for a forward that a command makes useless; in a reader's thread."""
+    if isinstance(command, Complete):
+        engine.interrupt(_scoped(client_id, command).supersedes)
+    elif isinstance(command, Cancel):
+        engine.interrupt(lambda one: one.request_id == f"{client_id}/{command.request_id}")
+    elif isinstance(command, _Gone):
+        engine.interrupt(lambda one: one.request_id.startswith(f"{client_id}/"))
 
 
 def _deliver(server: Server, events: Sequence[Event]) -> None:

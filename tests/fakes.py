@@ -38,6 +38,12 @@ class SlowEngine:
             self.has_work = False
         return []
 
+    def interrupt(self, is_useless: Any) -> None:
+        pass
+
+    def end_interrupt(self) -> None:
+        pass
+
     def cancel_all(self, prefix: str) -> None:
         pass
 

@@ -258,8 +258,13 @@ class GraphRunner(Runner):
         return GRAPH_ROWS[-1]
 
     @torch.inference_mode()
-    def advance_together(self, forwards: Sequence[Forward]) -> list[Judgment]:
-        """As few launches as the rows of different sequences fit, in their order."""
+    def advance_together(
+        self, forwards: Sequence[Forward], *, may_interrupt: bool = False
+    ) -> list[Judgment]:
+        """As few launches as the rows of different sequences fit, in their order.
+
+        A launch is over before it could be interrupted.
+        """
         judgments: list[Judgment] = []
         for group in _launches(forwards):
             if len(group) == 1:  # it may be too long for a graph

@@ -1,6 +1,8 @@
 """Rows of several sequences in one native forward: each as in a forward of its own, bit for bit."""
 
 import functools
+import random
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +12,7 @@ import torch
 from model.coupling import Coupling
 from model.early import EarlyKV
 from model.masks import Branches
+from sampler.forward import InterruptedForwardError
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.native import NativeModel
 from sampler.kernels.cpu.segments import NativeCache, Segment
@@ -98,6 +101,30 @@ def test_together_is_one_after_the_other(path: str, layout: str) -> None:
         for mine, theirs in zip(joined, apart, strict=True):
             for name in ("keys", "values", "key_scales", "value_scales"):
                 assert torch.equal(getattr(mine, name), getattr(theirs, name)), name
+
+
+@needs_library
+@pytest.mark.parametrize("path", PATHS)
+def test_a_forward_ends_early_or_is_whole(path: str) -> None:
+    """Whenever it is interrupted; and the one behind it is as if it had never been."""
+    for threads in (1, 2, 3):
+        one = model(path, threads)
+        cache = caches(one)[0]
+        parts = [segment(cache, 0, 3, (2, 0, 3))]
+        (expected,) = one.judge_together(parts)
+        chance = random.Random(threads)
+        for _ in range(60):
+            timer = threading.Timer(chance.uniform(0, 0.002), one.interrupt, [True])
+            timer.start()
+            try:
+                while True:  # until the timer ends it
+                    (found,) = one.judge_together(parts, may_interrupt=True)
+                    assert_same(found, expected, 3)
+            except InterruptedForwardError:
+                timer.join()
+            assert_same(one.judge_together(parts)[0], expected, 3)
+            one.interrupt(False)
+        assert_same(one.judge_together(parts, may_interrupt=True)[0], expected, 3)
 
 
 @needs_library

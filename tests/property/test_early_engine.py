@@ -55,9 +55,9 @@ class Noting(Runner):
         super().__init__(network)
         self.forwards = []
 
-    def advance_together(self, forwards):
+    def advance_together(self, forwards, **how):
         self.forwards += [(len(forward.chain), forward.num_early) for forward in forwards]
-        return super().advance_together(forwards)
+        return super().advance_together(forwards, **how)
 
 
 def make_engine(kernels, has_early=True):

@@ -293,6 +293,50 @@ def test_after_cancel_no_forward_starts(num_steps_before):
     assert complete(engine, request).text == complete(make_engine(), request).text
 
 
+@pytest.mark.skipif(not library.is_available(), reason="the native kernels are not built")
+@settings(max_examples=20, deadline=None)
+@given(prefix=TEXT, suffix=TEXT, mode=st.sampled_from(MODES), moments=st.sets(st.integers(0, 30)))
+def test_what_was_interrupted_is_computed_again(prefix, suffix, mode, moments):
+    """A command that has nothing to do with a request may come at the wrong moment."""
+    runner, fields = Runner(native_model("")), {"prefill_chunk": 16, "num_positions": 400}
+    engine = Engine(runner, VOCABULARY, TOKENIZER, EngineSettings(**fields))
+    request = ask(prefix, suffix, mode)
+    expected = complete(engine, request)
+    engine.cache.clear()
+    engine.submit(request)
+    events, number = [], 0
+    while engine.has_work:
+        if number in moments:
+            runner.interrupt()
+        events += engine.step()
+        engine.end_interrupt()
+        number += 1
+    assert (events[-1].text, events[-1].stop) == (expected.text, expected.stop)
+    engine.cache.check_integrity()
+
+
+@pytest.mark.parametrize("document", ["d", "e"])
+def test_only_a_forward_that_nobody_needs_is_interrupted(monkeypatch, document):
+    engine = make_engine()
+    newer = replace(ask("a", "c"), request_id="2", document=document)
+    judge, interrupted, seen = engine.runner.advance_together, [], set()
+
+    def advance(forwards, *, may_interrupt):
+        del interrupted[:]
+        engine.interrupt(newer.supersedes)
+        is_reading = any(forward.num_early for forward in forwards)
+        seen.add((is_reading, may_interrupt, len(interrupted)))
+        return judge(forwards)
+
+    monkeypatch.setattr(engine.runner, "advance_together", advance)
+    monkeypatch.setattr(engine.runner, "interrupt", lambda: interrupted.append(True))
+    complete(engine, ask("a" * 60, "b" * 20))
+    assert seen == {(True, False, 0), (False, True, int(document == "d"))}
+    del interrupted[:]
+    engine.interrupt(newer.supersedes)
+    assert interrupted == [], "nothing runs"
+
+
 def test_a_newer_request_for_a_document_supersedes_the_older():
     engine = make_engine()
     engine.submit(ask("a", ""))

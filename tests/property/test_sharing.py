@@ -162,10 +162,10 @@ def test_a_forward_that_fails_takes_no_other_request_along():
         engine.submit(Complete(name, name, "ab = (a)\n" * 8, "", ANYTHING, max_new_tokens=20))
     together = engine.runner.advance_together
 
-    def advance_together(forwards):
+    def advance_together(forwards, **how):
         if any(forward.sequence in engine.cache._sequences[1:] for forward in forwards):
             raise RuntimeError("out of memory")
-        return together(forwards)
+        return together(forwards, **how)
 
     engine.runner.advance_together = advance_together
     events = []

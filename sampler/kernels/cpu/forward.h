@@ -103,7 +103,17 @@ void activate(
   });
 }
 
-void run_forward(const Network& network, const Call& call, Member& member) {
+/// Whether the forward is to end here. Threads may leave it at different layers: those that go on do
+/// all units of a phase by themselves.
+ALWAYS_INLINE bool must_leave(Network& network, const Call& call) {
+  if (call.may_interrupt == 0) return false;
+  if (__atomic_load_n(&network.interrupt, __ATOMIC_RELAXED) != 0) {
+    __atomic_store_n(&network.is_left, 1, __ATOMIC_SEQ_CST);
+  }
+  return __atomic_load_n(&network.is_left, __ATOMIC_RELAXED) != 0;
+}
+
+void run_forward(Network& network, const Call& call, Member& member) {
   const Shape& shape = network.shape;
   const int width = shape.width, q_width = shape.num_heads * shape.head_dim;
   const int qkv_width = q_width + 2 * shape.num_kv_heads * shape.head_dim;
@@ -116,6 +126,7 @@ void run_forward(const Network& network, const Call& call, Member& member) {
   embed(network, call, member);
   for (int index = 0; index < shape.num_layers; ++index) {
     const Layer& layer = network.layers[index];
+    if (must_leave(network, call)) return;
     if (index == network.early_layer && call.num_early > 0) {
       live = let_leave(network, call, member);
       if (live.count == 0) return;

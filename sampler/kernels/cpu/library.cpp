@@ -134,7 +134,7 @@ int bits_of(int kind, int num_outputs, int num_inputs) {
 }
 
 void run(void* context, Member& member) {
-  const OwnNetwork& network = *static_cast<const OwnNetwork*>(context);
+  OwnNetwork& network = *static_cast<OwnNetwork*>(context);
   network.path->forward(network, network.call, member);
 }
 
@@ -301,7 +301,11 @@ int64_t seed_weight_bytes(const Network* network) {
   return total;
 }
 
-void seed_forward(Network* network, const Call* call) {
+void seed_interrupt(Network* network, int is_on) {
+  __atomic_store_n(&network->interrupt, is_on, __ATOMIC_SEQ_CST);
+}
+
+int seed_forward(Network* network, const Call* call) {
   OwnNetwork& of = own(network);
   of.team->settle();
   grow(of, call->num_rows, call->num_slots + TILE,
@@ -312,5 +316,7 @@ void seed_forward(Network* network, const Call* call) {
   of.caches.assign(call->caches, call->caches + call->num_caches);
   of.call.places = of.places.data();
   of.call.caches = of.caches.data();
+  of.is_left = 0;
   of.team->run(run, &of);
+  return __atomic_load_n(&of.is_left, __ATOMIC_SEQ_CST) == 0;
 }

@@ -7,7 +7,7 @@
 #include "network.h"
 
 /// Raised with every change of what stands here.
-#define SEED_ABI 10
+#define SEED_ABI 11
 
 /// Matrices by number; `layer` is ignored for the first two and says where rows leave for the third.
 /// The last eight are the low-rank updates' a and b, in the order of the four before.
@@ -80,7 +80,12 @@ int64_t seed_weight_bytes(const Network* network);
 ///
 /// The first `num_early` rows, which are not gated and get no logits, leave at the layer that there
 /// are early weights for; but a text's first position, if row 0 is one, goes on.
-/// Blocks until done.
-void seed_forward(Network* network, const Call* call);
+/// Blocks until done. Returns 0 if it was interrupted: then nothing that it has written is of use, and
+/// slots behind those that were there before are undefined.
+int seed_forward(Network* network, const Call* call);
+
+/// From now on forwards that may be interrupted end at the next layer, the one that runs too, or,
+/// with 0, run to their end again. May be called by any thread at any time.
+void seed_interrupt(Network* network, int is_on);
 }
 #pragma GCC visibility pop

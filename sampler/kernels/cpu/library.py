@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-ABI = 10
+ABI = 11
 """Of library.h; a library of another one is not used."""
 
 FILE_NAME = "libseed.so"
@@ -73,6 +73,7 @@ class Call(ctypes.Structure):
         ("candidates", c_void_p),
         ("log_probabilities", c_void_p),
         ("states", c_void_p),
+        ("may_interrupt", c_int32),
     )
 
 
@@ -166,7 +167,9 @@ def load_library() -> ctypes.CDLL:
     library.seed_weight_bytes.argtypes = [c_void_p]
     library.seed_weight_bytes.restype = c_int64
     library.seed_forward.argtypes = [c_void_p, POINTER(Call)]
-    library.seed_forward.restype = None
+    library.seed_forward.restype = c_int
+    library.seed_interrupt.argtypes = [c_void_p, c_int]
+    library.seed_interrupt.restype = None
     return library
 
 

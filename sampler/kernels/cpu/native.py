@@ -32,6 +32,7 @@ from model.layout import places
 from model.masks import Branches
 from model.network import Transformer, rotary_table
 from model.weights import StoredWeights, one_torch_thread
+from sampler.forward import InterruptedForwardError
 from sampler.judgment import Judgment
 from sampler.kernels.cpu.library import (
     LINEARS,
@@ -200,11 +201,18 @@ class NativeModel:
         return self.judge_together([segment], needs_logits=needs_logits)[0]
 
     def judge_together(
-        self, segments: Sequence[Segment], *, needs_logits: bool = False
+        self,
+        segments: Sequence[Segment],
+        *,
+        needs_logits: bool = False,
+        may_interrupt: bool = False,
     ) -> list[Judgment]:
         """One forward over rows of several sequences, see `arrange`; what it says of each.
 
         No row's result depends on the other segments.
+
+        Raises:
+            InterruptedForwardError: if it may be interrupted and was.
         """
         arranged = arrange(segments)
         num_rows = len(arranged.judged)
@@ -224,6 +232,7 @@ class NativeModel:
             logits_RV=logits_RV,
             judged=(ids_R, confidence_R, shares_R),
             candidates=parts,
+            may_interrupt=may_interrupt,
         )
         found = Candidates(parts[2], parts[0].long(), parts[1]) if parts else None
         tokens_R = ids_R.long()
@@ -237,6 +246,11 @@ class NativeModel:
             )
             for own, segment in zip(arranged.found, segments, strict=True)
         ]
+
+    def interrupt(self, is_on: bool) -> None:
+        """Have forwards that may be interrupted end at their next layer, the one that runs too, or
+        run to their end again. In any thread, at any time."""
+        self._library.seed_interrupt(self._handle, int(is_on))
 
     def couple(self, candidates: Candidates, first: int) -> tuple[list[int], list[float]]:
         """Choose the tokens of a branch behind the token `first`, see `choose_coupled`."""
@@ -278,6 +292,7 @@ class NativeModel:
         logits_RV: Tensor | None = None,
         judged: tuple[Tensor, ...] = (),
         candidates: tuple[Tensor, ...] = (),
+        may_interrupt: bool = False,
     ) -> None:
         num_slots = max(segment.end for segment in segments)
         if num_slots > self.config.max_positions:
@@ -312,9 +327,11 @@ class NativeModel:
             NUM_DRAFT_IDS if has_branches and logits_RV is None else 0,
             NUM_CANDIDATES if candidates else 0,
             any(segment.needs_candidates for segment in segments),
-            *(part_R.data_ptr() for part_R in candidates),
+            *((part_R.data_ptr() for part_R in candidates) if candidates else (None, None, None)),
+            may_interrupt,
         )
-        self._library.seed_forward(self._handle, ctypes.byref(call))
+        if not self._library.seed_forward(self._handle, ctypes.byref(call)):
+            raise InterruptedForwardError
 
     @torch.no_grad()
     def _take(self, weights: StoredWeights | Transformer) -> None:

@@ -114,6 +114,8 @@ struct Network {
   const float *cosines, *sines;  // [position][head_dim / 2]
   bool has_update;
   Team* team;
+  int32_t interrupt;  // not 0: forwards that may are to end early; set by any thread
+  int32_t is_left;    // not 0: a thread has seen that in the present forward, so that all leave it
 
   // Buffers for `num_rows` rows and `num_slots` slots, overwritten by every forward.
   int num_rows, num_slots, row_width;
@@ -168,6 +170,7 @@ struct Call {
   int32_t* candidates;     // [row][candidate]: most likely ids, the likeliest first
   float* log_probabilities;  // likewise
   float* states;           // [row][width]: what the head takes, before it is rounded
+  int32_t may_interrupt;   // not 0: ends early while `interrupt` is set
 };
 
 struct Coupling;
@@ -176,7 +179,7 @@ struct Branch;
 struct Path {
   const char* name;
   int bytes_per_value;
-  void (*forward)(const Network& network, const Call& call, Member& member);
+  void (*forward)(Network& network, const Call& call, Member& member);
   void (*probe)(const Matrix& matrix, const float* rows, int num_rows, float* outputs);
   void (*couple)(const Coupling& coupling, const Matrix& embedding, const Matrix& head,
                  const Branch& branch, float* room);
