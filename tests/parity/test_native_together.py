@@ -3,6 +3,8 @@
 import functools
 import random
 import threading
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -106,25 +108,41 @@ def test_together_is_one_after_the_other(path: str, layout: str) -> None:
 @needs_library
 @pytest.mark.parametrize("path", PATHS)
 def test_a_forward_ends_early_or_is_whole(path: str) -> None:
-    """Whenever it is interrupted; and the one behind it is as if it had never been."""
-    for threads in (1, 2, 3):
-        one = model(path, threads)
-        cache = caches(one)[0]
-        parts = [segment(cache, 0, 3, (2, 0, 3))]
-        (expected,) = one.judge_together(parts)
-        chance = random.Random(threads)
-        for _ in range(60):
-            timer = threading.Timer(chance.uniform(0, 0.002), one.interrupt, [True])
-            timer.start()
-            try:
-                while True:  # until the timer ends it
-                    (found,) = one.judge_together(parts, may_interrupt=True)
-                    assert_same(found, expected, 3)
-            except InterruptedForwardError:
-                timer.join()
+    """Whenever it is interrupted; what it would have written to is somebody else's by then."""
+    one = model(path, 2)
+    cache = caches(one)[0]
+    parts = [segment(cache, 0, 3, (2, 0, 3))]
+    (expected,) = one.judge_together(parts)
+    is_over = threading.Event()
+
+    def interrupt() -> None:
+        chance = random.Random(3)
+        while not is_over.wait(chance.uniform(0, 0.0006)):
+            one.interrupt(True)
+            one.interrupt(chance.random() < 0.3)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    others: deque[bytes] = deque(maxlen=200)
+    num_whole = num_interrupted = 0
+    deadline = time.monotonic() + 20
+    while (num_whole < 50 or num_interrupted < 2000) and time.monotonic() < deadline:
+        others.append(bytes(16 * (num_interrupted % 200)))
+        try:
+            (found,) = one.judge_together(parts, may_interrupt=True)
+        except InterruptedForwardError:
+            num_interrupted += 1
+        else:
+            assert_same(found, expected, 3)
+            num_whole += 1
+        if num_interrupted % 100 == 0:
             assert_same(one.judge_together(parts)[0], expected, 3)
-            one.interrupt(False)
-        assert_same(one.judge_together(parts, may_interrupt=True)[0], expected, 3)
+    is_over.set()
+    interrupting.join()
+    one.interrupt(False)
+    assert min(num_whole, num_interrupted) > 0
+    assert not any(map(any, others)), "it wrote into what is not its own any more"
+    assert_same(one.judge_together(parts, may_interrupt=True)[0], expected, 3)
 
 
 @needs_library

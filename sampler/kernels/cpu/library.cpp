@@ -318,5 +318,7 @@ int seed_forward(Network* network, const Call* call) {
   of.call.caches = of.caches.data();
   of.is_left = 0;
   of.team->run(run, &of);
-  return __atomic_load_n(&of.is_left, __ATOMIC_SEQ_CST) == 0;
+  if (__atomic_load_n(&of.is_left, __ATOMIC_SEQ_CST) == 0) return 1;
+  of.team->settle();  // who has not left yet still writes into what is the caller's
+  return 0;
 }
