@@ -117,6 +117,13 @@ class Prediction:
         self.now = self.origin.after_typing(self.text[:count], text, version)
         return True
 
+    def covers(self, snapshot: Snapshot) -> bool:
+        """Whether this is for a place, from text it has or is about to get; moves nowhere."""
+        count = num_typed(self.origin, self.text, snapshot.text)
+        is_spent = self.is_final and count == len(self.text)
+        is_there = count is not None and self.origin.offset + count == snapshot.offset
+        return is_there and not is_spent
+
     def is_showable(self, *, is_late: bool) -> bool:
         """Whether what remains may be shown now.
 

@@ -39,7 +39,7 @@ from lsp_server.rpc import SeedProtocol
 from lsp_server.selection import edit_of, take_selected
 from lsp_server.session import Offer
 from lsp_server.settings import ENGINE_KEYS, Settings
-from lsp_server.snapshot import Snapshot, take_snapshot
+from lsp_server.snapshot import Snapshot, take_snapshot, take_without
 from lsp_server.status import Quiet, Status, StatusBoard, quiet_of
 from lsp_server.switch import Switch
 from lsp_server.translate import to_change, to_position
@@ -217,13 +217,14 @@ class SeedServer(LanguageServer):
         self.usage.answer(offer, quiet, elapsed_ms)
         return offer
 
-    def rest(self, uri: str, version: int, position: types.Position) -> None:
-        """The cursor has come to rest somewhere; what is known there is read ahead of a request."""
+    def rest(self, uri: str, version: int, selected: types.Range) -> None:
+        """The cursor or a selection has come to rest; what is there is read ahead of a request."""
         document = self.documents.get(uri)
         if document is None or document.version != version or not self.switch.is_on:
             return
         if refusal(document, self.settings) is None:
-            self.completions.rest(take_snapshot(document, to_position(position)))
+            start, end = to_position(selected.start), to_position(selected.end)
+            self.completions.rest(take_without(document, start, end))
 
     def _snapshot(
         self,
@@ -381,7 +382,7 @@ def make_server(
 
     @server.feature(wire.REST)
     def cursor_rest(params: wire.CursorRestParams) -> None:
-        server.rest(params.uri, params.version, params.position)
+        server.rest(params.uri, params.version, params.range)
 
     return server
 

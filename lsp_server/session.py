@@ -166,7 +166,7 @@ class Session:
                 for the place was made with something else.
         """
         prediction = self._prediction
-        is_covered = prediction is not None and self._covers(prediction, snapshot)
+        is_covered = prediction is not None and prediction.covers(snapshot)
         is_running = prediction is not None and not prediction.is_final
         is_known = is_covered or self._place == snapshot
         if self._reply is not None or (is_known and (is_running or not is_pause)):

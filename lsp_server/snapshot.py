@@ -81,3 +81,15 @@ def take_snapshot(document: Document, position: Position) -> Snapshot:
         offset=document.offset_at(position),
         line=document.line_at(position),
     )
+
+
+def take_without(document: Document, start: Position, end: Position) -> Snapshot:
+    """The view as it will be at `start` once what is selected up to `end` has been deleted.
+
+    Whatever is typed over a selection, this is around it. The version is that before.
+    """
+    snapshot = take_snapshot(document, start)
+    first, last = snapshot.offset, max(document.offset_at(end), snapshot.offset)
+    if first == last:
+        return snapshot
+    return replace(snapshot, text=document.text[:first] + document.text[last:])

@@ -93,12 +93,13 @@ class StatusParams:
 
 @attrs.frozen
 class CursorRestParams:
-    """Sent by a client: the cursor has stood still for a moment, where nothing has been typed."""
+    """Sent by a client: the cursor, or one selection, has stood still for a moment."""
 
     uri: str
     version: int
     """Of the document; the message is for nothing if it is another by now."""
-    position: types.Position
+    range: types.Range
+    """What is selected; empty, at the cursor, if nothing is."""
 
 
 @attrs.define

@@ -39,14 +39,15 @@ class Edit:
     pause_s: float = 0.0
     """How long the person had waited, beyond the time that a key takes."""
     rest_s: float | None = None
-    """How much of the time before the key the cursor had stood there, in a place to which no
-    change has brought it; None if it has not moved."""
+    """How much of the time before the key the cursor had stood there, or something been selected,
+    in a place to which no change has brought it; None if it has not moved, or there were several
+    cursors."""
 
     @property
-    def place(self) -> int:
-        """The offset of the cursor before the change."""
+    def selected(self) -> tuple[int, int]:
+        """Offsets of what was selected before the change, twice that of the cursor if nothing."""
         start, length, _ = self.patches[0]
-        return start + length
+        return (start, start + length) if length > 1 else (start + length,) * 2
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,10 @@ def _edit(patches: tuple[tuple[int, int, str], ...], wait_s: float, cursor: int)
 
     Times are whole seconds. Within a run of keys what is more than one was a pause. Before a change
     at another place the time is what it says: half of it, or a little more than a second and a
-    half, the cursor was there already. Of a selection nobody knows where the cursor was.
+    half, the cursor was there already. What is replaced there was selected.
     """
     start, length, _ = patches[0]
-    if cursor in (start, start + length) or length > 1:
+    if cursor in (start, start + length) or len(patches) > 1:
         return Edit(patches, min(max(wait_s - 1.0, 0.0), LONGEST_PAUSE_S))
     pause_s = min(wait_s, LONGEST_JUMP_S)
     return Edit(patches, pause_s, min(pause_s / 2, LONGEST_REST_S))

@@ -142,9 +142,10 @@ class Typist:
             return
         await asyncio.sleep(pause_s - rest_s + REST_S)
         document = self._document
-        position = types.Position(*document.position_at(edit.place))
+        start, end = (types.Position(*document.position_at(at)) for at in edit.selected)
         self._client.protocol.notify(
-            wire.REST, wire.CursorRestParams(self._uri, document.version, position)
+            wire.REST,
+            wire.CursorRestParams(self._uri, document.version, types.Range(start, end)),
         )
         await asyncio.sleep(rest_s - REST_S)
 

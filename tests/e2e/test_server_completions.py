@@ -242,9 +242,9 @@ async def test_many_requests_at_once_leave_one_at_work(place: StubPlace, editor:
 
 @in_both_editors
 async def test_where_the_cursor_rests_is_read_ahead(place: StubPlace, editor: Editor) -> None:
-    def rest(line: int, version: int = 1) -> None:
-        position = types.Position(line, 0)
-        editor.protocol.notify(wire.REST, wire.CursorRestParams(URI, version, position))
+    def rest(line: int, length: int = 0, version: int = 1) -> None:
+        place = types.Range(types.Position(line, 0), types.Position(line, length))
+        editor.protocol.notify(wire.REST, wire.CursorRestParams(URI, version, place))
 
     editor.open("x = 1\ny = 2\n")
     rest(1, version=7)
@@ -255,7 +255,13 @@ async def test_where_the_cursor_rests_is_read_ahead(place: StubPlace, editor: Ed
     rest(1)
     rest(2)
     await eventually(lambda: len(place.records("Read")) == 2)
-    assert [read["prefix"] for read in place.records("Read")] == ["x = 1\n", "x = 1\ny = 2\n"]
+    rest(0, length=3)
+    await eventually(lambda: len(place.records("Read")) == 3)
+    assert [(read["prefix"], read["suffix"]) for read in place.records("Read")] == [
+        ("x = 1\n", "y = 2\n"),
+        ("x = 1\ny = 2\n", ""),
+        ("", " 1\ny = 2\n"),
+    ]
     assert len(place.records("Complete")) == 1
 
 

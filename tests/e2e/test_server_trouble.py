@@ -102,8 +102,11 @@ SENSELESS_NOTIFICATIONS: list[tuple[str, Any]] = [
     ("$/cancelRequest", {"id": "no such request"}),
     ("seed/unheardOf", {"a": [1]}),
     ("seed/cursorRest", {}),
-    ("seed/cursorRest", {"uri": "file:///not/open", "version": 1, "position": POSITION}),
-    ("seed/cursorRest", {"uri": URI, "version": "1", "position": {"line": -3}}),
+    (
+        "seed/cursorRest",
+        {"uri": "file:///no", "version": 1, "range": {"start": POSITION, "end": POSITION}},
+    ),
+    ("seed/cursorRest", {"uri": URI, "version": "1", "range": {"line": -3}}),
     ("workspace/didChangeConfiguration", {"settings": None}),
 ]
 

@@ -84,6 +84,8 @@ def test_where_the_cursor_comes_to_stand_is_read(editor: VsCode, window: Window)
     window.press("ArrowUp", "Home")
     window.wait_for(lambda: editor.place.records("Read"), "reading at the top")
     assert editor.place.records("Read")[-1]["prefix"] == ""
+    window.press("Shift+End")
+    window.wait_for(lambda: editor.place.records("Read")[-1]["suffix"] == "\n    ", "selected")
     assert editor.place.records("Complete") == []
 
 

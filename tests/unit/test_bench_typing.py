@@ -12,7 +12,6 @@ from lsp_server.bench import keystroke
 from lsp_server.bench.cancel import Cancelled, Look, num_begun_after, summarize
 from lsp_server.bench.traces import (
     LONGEST_JUMP_S,
-    LONGEST_PAUSE_S,
     LONGEST_REST_S,
     OWN_FILE,
     Edit,
@@ -118,6 +117,7 @@ def test_before_a_change_at_another_place_the_cursor_has_stood_there(tmp_path: P
         (5, (6, 1, "")),
         (30, (0, 0, "y")),
         (40, (3, 2, "")),
+        (41, (3, 2, "")),
     ).edits
     assert [(edit.pause_s, edit.rest_s) for edit in edits] == [
         (0.0, None),
@@ -127,9 +127,10 @@ def test_before_a_change_at_another_place_the_cursor_has_stood_there(tmp_path: P
         (0.0, 0.0),
         (2.0, 1.0),
         (LONGEST_JUMP_S, LONGEST_REST_S),
-        (LONGEST_PAUSE_S, None),
+        (LONGEST_JUMP_S, LONGEST_REST_S),
+        (0.0, None),
     ]
-    assert [edit.place for edit in edits[4:7]] == [0, 7, 0]
+    assert [edit.selected for edit in edits[4:8]] == [(0, 0), (7, 7), (0, 0), (3, 5)]
 
 
 def test_the_own_trace_writes_its_file() -> None:

@@ -1,12 +1,13 @@
 /**
- * Tells the server where the cursor has come to stand, so that it can read there before the first
- * key. VS Code asks for completions where something was typed, and nowhere else.
+ * Tells the server where the cursor or a selection has come to stand, so that it can read there
+ * before the first key. VS Code asks for completions where something was typed, and nowhere else.
  *
  * Knows neither the server nor what it does with it.
  */
 import * as vscode from "vscode";
 import { SCHEMES } from "./client";
-import { isSame, type Place } from "./place";
+import { isSame } from "./place";
+import type { CursorRestParams } from "./protocol";
 
 /** So long the cursor has to stand still. */
 const REST_MS = 100;
@@ -14,10 +15,10 @@ const REST_MS = 100;
 export class CursorRest implements vscode.Disposable {
   private readonly disposables: vscode.Disposable[];
   private timer: NodeJS.Timeout | undefined;
-  private told: Place | undefined;
+  private told: CursorRestParams | undefined;
 
   /** @param tell is told each place once, unless it returns that nobody was there to be told. */
-  constructor(private readonly tell: (place: Place) => boolean) {
+  constructor(private readonly tell: (place: CursorRestParams) => boolean) {
     this.disposables = [
       vscode.window.onDidChangeTextEditorSelection(() => this.wait()),
       vscode.window.onDidChangeActiveTextEditor(() => this.wait()),
@@ -42,16 +43,21 @@ export class CursorRest implements vscode.Disposable {
   }
 }
 
-/** Where something could be typed; undefined for several cursors, a selection or no file. */
-function placeOf(editor: vscode.TextEditor | undefined): Place | undefined {
+/** Where something could be typed, or over what; undefined for several cursors or no file. */
+function placeOf(editor: vscode.TextEditor | undefined): CursorRestParams | undefined {
   const selection = editor?.selections.length === 1 ? editor.selections[0] : undefined;
-  if (editor === undefined || selection?.isEmpty !== true) return undefined;
+  if (editor === undefined || selection === undefined) return undefined;
   const { uri, version } = editor.document;
   if (!SCHEMES.some((scheme) => scheme === uri.scheme)) return undefined;
-  return { uri: uri.toString(), version, position: selection.active };
+  const { start, end } = selection;
+  return { uri: uri.toString(), version, range: { start: plain(start), end: plain(end) } };
 }
 
-function isSamePlace(one: Place, other: Place | undefined): boolean {
+function plain({ line, character }: vscode.Position): { line: number; character: number } {
+  return { line, character };
+}
+
+function isSamePlace(one: CursorRestParams, other: CursorRestParams | undefined): boolean {
   if (other === undefined || one.uri !== other.uri || one.version !== other.version) return false;
-  return isSame(one.position, other.position);
+  return isSame(one.range.start, other.range.start) && isSame(one.range.end, other.range.end);
 }

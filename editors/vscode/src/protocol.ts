@@ -29,6 +29,14 @@ export interface Item {
   readonly range: Range;
 }
 
+/** The cursor, or one selection, has stood still for a moment. */
+export interface CursorRestParams {
+  readonly uri: string;
+  readonly version: number;
+  /** What is selected; empty, at the cursor, if nothing is. */
+  readonly range: Range;
+}
+
 /** A prediction that was offered has grown, or has ended. */
 export interface Update {
   readonly session: string;

@@ -17,9 +17,16 @@ import { placesOf } from "./discovery";
 import { choose, type Launch } from "./environment";
 import type { InlineCompletions } from "./inlineCompletions";
 import type { ManagedEnvironment } from "./managedEnvironment";
-import type { Place } from "./place";
 import { ProgressDisplays } from "./progress";
-import { CURSOR_REST, PROTOCOL_VERSION, STATUS, UPDATE, type Status, type Update } from "./protocol";
+import {
+  CURSOR_REST,
+  PROTOCOL_VERSION,
+  STATUS,
+  UPDATE,
+  type CursorRestParams,
+  type Status,
+  type Update,
+} from "./protocol";
 import { Restarts } from "./restarts";
 import { SECTION, serverSettings, setValues, type Manifest } from "./settings";
 import type { Condition } from "./statusText";
@@ -77,9 +84,7 @@ export class Server implements vscode.Disposable {
   }
 
   /** The cursor has come to stand somewhere. Returns whether there is a server to be told. */
-  tellRest({ uri, version, position }: Place): boolean {
-    const { line, character } = position;
-    const params = { uri, version, position: { line, character } };
+  tellRest(params: CursorRestParams): boolean {
     void this.running?.sendNotification(CURSOR_REST, params);
     return this.running !== undefined;
   }

@@ -29,10 +29,11 @@ local function tell()
     return
   end
   told = now
+  local position = place.to_position(now, client.offset_encoding)
   client:notify(METHOD, {
     uri = vim.uri_from_bufnr(now.buf),
     version = now.version,
-    position = place.to_position(now, client.offset_encoding),
+    range = { start = position, ["end"] = position },
   })
 end
 
