@@ -10,7 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +42,24 @@ class Edit:
     """How much of the time before the key the cursor had stood there, or something been selected,
     in a place to which no change has brought it; None if it has not moved, or there were several
     cursors."""
+
+    cursor: int | None = None
+    """Offset of the cursor behind the change, where it is not behind the last patch."""
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Offsets behind each patch, once all of them are made."""
+        ends: list[int] = []
+        for start, length, inserted in self.patches:
+            moved_by = len(inserted) - length
+            ends = [end + moved_by if start + length <= end else end for end in ends]
+            ends.append(start + len(inserted))
+        return tuple(ends)
+
+    @property
+    def end(self) -> int:
+        """Offset of the cursor behind the change."""
+        return self.ends[-1] if self.cursor is None else self.cursor
 
     @property
     def selected(self) -> tuple[int, int]:
@@ -96,12 +114,23 @@ def read_trace(path: Path) -> Trace:
     except (LookupError, TypeError, ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no typing trace") from error
     waits = [0.0, *((after - before).total_seconds() for before, after in pairwise(times))]
-    found, cursor = [], 0
-    for patches, wait_s in zip(edits, waits, strict=True):
-        if patches:
-            found.append(_edit(patches, wait_s, cursor))
-            cursor = patches[-1][0] + len(patches[-1][2])
+    timed = [pair for pair in zip(edits, waits, strict=True) if pair[0]]
+    found: list[Edit] = []
+    for index, (patches, wait_s) in enumerate(timed):
+        edit = _edit(patches, wait_s, found[-1].end if found else 0)
+        if index + 1 < len(timed):
+            edit = replace(edit, cursor=_cursor_between(edit, timed[index + 1][0]))
+        found.append(edit)
     return Trace(path.name.split(".")[0], text, tuple(found))
+
+
+def _cursor_between(edit: Edit, following: tuple[tuple[int, int, str], ...]) -> int | None:
+    """Where the cursor is behind a change of several patches: there where the next one goes on.
+
+    An editor that indents, or takes blanks away, tells of it in the same change as the key.
+    """
+    places = {place for start, length, _ in following for place in (start, start + length)}
+    return next((end for end in edit.ends if end in places), None)
 
 
 def _edit(patches: tuple[tuple[int, int, str], ...], wait_s: float, cursor: int) -> Edit:

@@ -162,7 +162,7 @@ class Typist:
         is_followed = is_insertion and 0 < len(typed) < len(self._ghost)
         is_followed = is_followed and self._ghost.startswith(typed) and self._was_at(edit)
         self._ghost = self._ghost[len(typed) :] if is_followed else ""
-        self._offset = edit.patches[-1][0] + len(typed)
+        self._offset = edit.end
         self._client.text_document_did_change(
             types.DidChangeTextDocumentParams(
                 types.VersionedTextDocumentIdentifier(version, self._uri), changes

@@ -133,6 +133,23 @@ def test_before_a_change_at_another_place_the_cursor_has_stood_there(tmp_path: P
     assert [edit.selected for edit in edits[4:8]] == [(0, 0), (7, 7), (0, 0), (3, 5)]
 
 
+def test_the_cursor_is_where_the_next_change_goes_on(tmp_path: Path) -> None:
+    """Enter with an indentation takes the blanks away that stood before it."""
+    txns = [
+        [[5, 0, "\n\t\t"], [3, 2, ""]],
+        [[6, 0, "b"]],
+        [[9, 0, " */"], [2, 0, "/* "]],
+        [[0, 0, "x"]],
+    ]
+    path = tmp_path / "work.py.json"
+    changes = [{"time": "2026-01-01T00:00:00", "patches": patches} for patches in txns]
+    path.write_text(json.dumps({"startContent": "{\n\t  }\n", "txns": changes}))
+    edits = read_trace(path).edits
+    assert edits[0].ends == (6, 3)
+    assert [edit.end for edit in edits] == [6, 7, 5, 1]
+    assert [edit.rest_s for edit in edits] == [None, None, None, 0.0]
+
+
 def test_the_own_trace_writes_its_file() -> None:
     trace = own_trace()
     assert trace.language == "python"
