@@ -163,7 +163,9 @@ class Completions:
     async def _ask(self, session: Session, snapshot: Snapshot, *, is_invoked: bool) -> Offer | None:
         settings = self.settings
         session.ahead = Ahead(
-            lead_in if settings.ahead else None, max(settings.num_candidates - 1, 0)
+            lead_in if settings.ahead else None,
+            max(settings.num_candidates - 1, 0),
+            reads_on=settings.ahead,
         )
         reply_id = next(self._ids)
         loop = asyncio.get_running_loop()
@@ -228,6 +230,7 @@ class Completions:
             )
             if start.is_read:
                 request = replace(request, max_new_tokens=0, budget_ms=None)
+            session.begin(request_id)
             async with aclosing(self._engine.complete(request)) as events:
                 async for event in events:
                     if isinstance(event, Failed):

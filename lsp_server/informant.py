@@ -138,7 +138,7 @@ class Informant:
             mode=request.mode,
             layout=request.layout,
             model=settings.model,
-            is_ahead=request.is_ahead,
+            is_ahead=request.is_ahead or request.max_new_tokens == 0,
         )
         informed = replace(request, prefix=prefix, suffix=suffix, surroundings=surroundings)
         return Briefing(informed, inspection)
@@ -150,8 +150,10 @@ class Informant:
         if before is not None:
             is_paused = now - before.used_at >= PAUSE_S
             before.used_at = now
-            is_waited_for = settings.ahead and request.max_new_tokens > 0
-            if is_waited_for or (before.is_near(request.prefix) and not is_paused):
+            is_waited_for = request.max_new_tokens > 0 or not request.is_ahead
+            if (settings.ahead and is_waited_for) or (
+                before.is_near(request.prefix) and not is_paused
+            ):
                 return before
         pieces, left = self._choose(request, settings, view)
         ordered = keep_order(pieces, before.pieces if before else ())

@@ -75,6 +75,8 @@ class Ahead:
     """None: it never works at what follows an acceptance."""
     num_alternatives: int = 0
     """Other texts for a place where a person has asked."""
+    reads_on: bool = False
+    """Whether what was being read when something was typed is read on before it is asked for."""
 
 
 @dataclass
@@ -102,6 +104,8 @@ class Session:
         """Requests ahead so far; names must not repeat, and a recent prediction keeps its own."""
         self._reading: str | None = None
         """The running request that only reads."""
+        self._begun: str | None = None
+        """The latest request that the engine was sent."""
         self._place: Snapshot | None = None
         """The latest one that was asked about or read."""
         self._recents = Recents()
@@ -177,6 +181,10 @@ class Session:
         self._reading, self._place = read_id, snapshot
         return [*actions, Start(read_id, snapshot, is_ahead=True, is_read=True)]
 
+    def begin(self, request_id: str) -> None:
+        """The engine has been sent a request; what it is for may have changed before that."""
+        self._begun = request_id
+
     def change(self, text: str, version: int) -> list[Action]:
         """The document is `text` now; an open reply would be for the version before."""
         actions = self._answer_nothing()
@@ -185,7 +193,13 @@ class Session:
             return actions
         if following is not None and following.follow(text, version):
             return actions + self._advance()
-        return actions + self._drop()
+        actions += self._drop()
+        place = self._place.after_change(text, version) if self._place else None
+        is_reading = self._begun == prediction.request_id and not prediction.raw_text
+        if self.ahead.reads_on and is_reading and not prediction.is_final and place:
+            self._reading, self._place = self._name_ahead(prediction, "!"), place
+            actions.append(Start(self._reading, place, is_read=True))
+        return actions
 
     def pass_deadline(self, reply_id: str) -> list[Action]:
         """The editor has waited long enough for the best answer: from now on any text will do."""

@@ -50,6 +50,16 @@ class Snapshot:
         line_break = LINE_BREAK.search(self.text)
         return line_break.group() if line_break else "\n"
 
+    def after_change(self, text: str, version: int) -> "Snapshot | None":
+        """The place once something was typed or deleted before the cursor; None if elsewhere."""
+        offset = len(text) - len(self.suffix)
+        kept = min(offset, self.offset)
+        if offset < 0 or not text.endswith(self.suffix) or text[:kept] != self.text[:kept]:
+            return None
+        added = len(LINE_BREAK.findall(text[kept:offset]))
+        line = self.line + added - len(LINE_BREAK.findall(self.text[kept : self.offset]))
+        return replace(self, text=text, version=version, offset=offset, line=line)
+
     def after_typing(self, typed: str, text: str, version: int) -> "Snapshot":
         """The view after `typed` went in at the cursor, which made the document `text`."""
         return replace(

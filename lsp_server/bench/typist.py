@@ -27,6 +27,8 @@ DEBOUNCE_S = 0.05
 """What VS Code waits behind a key before it asks."""
 REST_S = 0.1
 """How long the cursor has to stand still before our plugin says where."""
+LOOK_S = 3.0
+"""Between opening a file and the first key."""
 LEAVE_S = 5.0
 """For the answers that are still open at the end."""
 PATIENCE_S = 20.0
@@ -106,6 +108,9 @@ class Typist:
         """Make every change; whoever waits makes the next one when the answer is whole."""
         listening = asyncio.create_task(self._listen())
         try:
+            if self._edits:  # whoever has opened a file looks at it first
+                self._tell_rest(self._edits[0])
+                await asyncio.sleep(LOOK_S / self._speed)
             for edit in self._edits:
                 await self._pause(edit)
                 await self._note_computed()
@@ -141,13 +146,17 @@ class Typist:
             await asyncio.sleep(pause_s)
             return
         await asyncio.sleep(pause_s - rest_s + REST_S)
+        self._tell_rest(edit)
+        await asyncio.sleep(rest_s - REST_S)
+
+    def _tell_rest(self, edit: Edit) -> None:
+        """The cursor, or a selection, is where a change will be."""
         document = self._document
         start, end = (types.Position(*document.position_at(at)) for at in edit.selected)
         self._client.protocol.notify(
             wire.REST,
             wire.CursorRestParams(self._uri, document.version, types.Range(start, end)),
         )
-        await asyncio.sleep(rest_s - REST_S)
 
     def _press(self, edit: Edit) -> Key:
         document, version = self._document, self._document.version + 1

@@ -47,7 +47,7 @@ class Editor(RuleBasedStateMachine):
 
     @initialize(is_ahead=st.booleans(), num_alternatives=st.integers(0, 2))
     def begin(self, is_ahead: bool, num_alternatives: int) -> None:
-        self.session.ahead = Ahead(lead_in if is_ahead else None, num_alternatives)
+        self.session.ahead = Ahead(lead_in if is_ahead else None, num_alternatives, is_ahead)
 
     def snapshot(self) -> Snapshot:
         line = self.text.count("\n", 0, self.cursor)
@@ -57,10 +57,11 @@ class Editor(RuleBasedStateMachine):
         for action in actions:
             match action:
                 case Start(request_id, snapshot) if action.is_read:
-                    assert action.is_ahead
                     assert not self.open_replies, "somebody waits"
                     assert not self.reads & set(self.engine), "one place at a time is read"
-                    assert snapshot == self.snapshot()
+                    assert (snapshot.text, snapshot.version) == (self.text, self.version)
+                    assert snapshot == self.snapshot() or not action.is_ahead
+                    assert request_id not in self.stopped
                     self.reads.add(request_id)
                     self.engine[request_id] = ""
                 case Start(request_id, snapshot):

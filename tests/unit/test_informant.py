@@ -207,7 +207,7 @@ def test_nobody_waits_for_a_new_choice_where_the_engine_reads_ahead(folder: Path
         view = View((opened(other, lines),), hunks=(Hunk(uri_of(other), hunk_line, hunk_line),))
         request = request_at(main, marked)
         if is_read:
-            request = replace(request, max_new_tokens=0)
+            request = replace(request, max_new_tokens=0, is_ahead=True)
         return excerpts(informant.brief(request, SETTINGS, view))
 
     there = "x = 1" + "\ny = 2" * 30 + "█\n"

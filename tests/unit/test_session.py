@@ -310,6 +310,31 @@ def test_reading_gives_way_to_a_request_and_outlasts_a_key() -> None:
     assert session.request("2", snapshot) == [Stop("1"), Start("2", snapshot)]
 
 
+def test_what_is_being_read_is_read_on_while_somebody_types() -> None:
+    for marked, is_at_cursor in [
+        ("x = f█\n", True),
+        ("x =█\n", True),
+        ("x = \n\t█\n", True),
+        ("█y = \n", False),
+    ]:
+        session = Session(Ahead(reads_on=True))
+        session.request("1", place("x = █\n"))
+        snapshot = place(marked, 2)
+        actions = session.change(snapshot.text, 2)
+        assert actions[:2] == [Reply("1", None), Stop("1")]
+        expected = [Start("1!1", snapshot, is_read=True)] if is_at_cursor else []
+        assert actions[2:] == expected
+        stops = [Stop("1!1")] if is_at_cursor else []
+        assert session.request("2", snapshot) == [*stops, Start("2", snapshot)]
+
+
+def test_what_was_written_already_is_not_read_on() -> None:
+    session = Session(Ahead(reads_on=True))
+    session.request("1", place("x = █\n"))
+    session.receive(BlockCommitted("1", "foo"))
+    assert session.change("x = g\n", 2) == [Reply("1", None), Stop("1")]
+
+
 def test_nothing_is_read_where_the_engine_is_asked() -> None:
     session, snapshot = started()
     assert session.rest("2", snapshot) == [], "it is being asked"
