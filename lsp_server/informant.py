@@ -150,10 +150,9 @@ class Informant:
         if before is not None:
             is_paused = now - before.used_at >= PAUSE_S
             before.used_at = now
+            is_due = is_paused or not before.is_near(request.prefix)
             is_waited_for = request.max_new_tokens > 0 or not request.is_ahead
-            if (settings.ahead and is_waited_for) or (
-                before.is_near(request.prefix) and not is_paused
-            ):
+            if not is_due or (settings.ahead and is_waited_for):
                 return before
         pieces, left = self._choose(request, settings, view)
         ordered = keep_order(pieces, before.pieces if before else ())

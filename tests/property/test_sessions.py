@@ -170,6 +170,11 @@ class Editor(RuleBasedStateMachine):
         self.carry_out(self.session.request(reply_id, self.snapshot(), bar, is_invoked=is_invoked))
         assert self.open_replies.keys() <= {reply_id}, "the older request was superseded"
 
+    @precondition(lambda self: self.engine)
+    @rule(data=st.data())
+    def begin_request(self, data: st.DataObject) -> None:
+        self.session.begin(data.draw(st.sampled_from(sorted(self.engine))))
+
     @rule(is_pause=st.booleans())
     def rest(self, is_pause: bool) -> None:
         read_id = next(self.ids)

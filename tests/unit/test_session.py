@@ -319,6 +319,7 @@ def test_what_is_being_read_is_read_on_while_somebody_types() -> None:
     ]:
         session = Session(Ahead(reads_on=True))
         session.request("1", place("x = █\n"))
+        session.begin("1")
         snapshot = place(marked, 2)
         actions = session.change(snapshot.text, 2)
         assert actions[:2] == [Reply("1", None), Stop("1")]
@@ -328,9 +329,12 @@ def test_what_is_being_read_is_read_on_while_somebody_types() -> None:
         assert session.request("2", snapshot) == [*stops, Start("2", snapshot)]
 
 
-def test_what_was_written_already_is_not_read_on() -> None:
+def test_what_was_not_begun_or_written_already_is_not_read_on() -> None:
     session = Session(Ahead(reads_on=True))
+    session.request("0", place("x = █\n", 0))
+    assert session.change("x = f\n", 1) == [Reply("0", None), Stop("0")]
     session.request("1", place("x = █\n"))
+    session.begin("1")
     session.receive(BlockCommitted("1", "foo"))
     assert session.change("x = g\n", 2) == [Reply("1", None), Stop("1")]
 
