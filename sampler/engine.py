@@ -109,8 +109,9 @@ class Engine:
     def interrupt(self, is_useless: Callable[[Complete], bool]) -> None:
         """End the forward that runs if it is of no use to any request; in any thread.
 
-        What reads a prompt goes on to its end, for the next request there will need it.
-        `end_interrupt` comes before what has made it useless is told.
+        What reads a prompt goes on to its end, for the next request there will need it. Until
+        `end_interrupt` no other forward comes to its end either: call that first, then `submit` or
+        `cancel` what has made it useless.
         """
         writing = self._writing
         if writing and all(map(is_useless, writing)):

@@ -85,8 +85,9 @@ class Server:
         self.on_arrival: Callable[[int, Command | _Gone], None] | None = None
         """Called in a reader's thread, once something is in the inbox."""
         self.step_started: float | None = None
-        self.context_tokens = 0
         """When the device began its present step, by `time.monotonic`; None while it is idle."""
+        self.context_tokens = 0
+        """As `Pong` has them."""
         self._status: Loading | Ready | Failed = Loading("starting")
         self._clients: dict[int, _Client] = {}
         self._lock = threading.Lock()
