@@ -22,6 +22,8 @@ from lsp_server.settings import Settings
 from model.weight_file import Progress
 
 READY_S = 300.0
+WANTED_TOKENS = 16
+"""Context tokens for a change, at most, in nineteen of twenty."""
 LIVE = "live"
 TYPED = "typed"
 
@@ -80,7 +82,7 @@ def summarize(keys: Sequence[Key]) -> dict[str, Any]:
         tier: _latency([key for key in shown if tier_of(key) == tier])
         for tier in sorted({tier_of(key) for key in shown})
     }
-    tokens = [key.computed_tokens for key in keys if key.computed_tokens is not None]
+    known = [key for key in keys if key.computed_tokens is not None]
     num_free = sum(needed_no_forward(key) for key in shown)
     return {
         "keystrokes": len(keys),
@@ -90,9 +92,17 @@ def summarize(keys: Sequence[Key]) -> dict[str, Any]:
         "debounce_ms": 1000 * DEBOUNCE_S,
         "latency": _latency(shown),
         "latency_by_tier": by_tier,
-        "computed_context": spread(tokens, "tokens"),
+        "computed_context": _computed(known),
+        "computed_context_strokes": _computed([key for key in known if key.is_stroke]),
         "without_forward_share": round(num_free / len(shown), 3) if shown else None,
     }
+
+
+def _computed(keys: Sequence[Key]) -> dict[str, Any]:
+    """Context tokens for each change, and how many of the changes needed more than were wanted."""
+    tokens = [key.computed_tokens for key in keys if key.computed_tokens is not None]
+    num_more = sum(number > WANTED_TOKENS for number in tokens)
+    return {**spread(tokens, "tokens"), f"above_{WANTED_TOKENS}": num_more}
 
 
 def tier_of(key: Key) -> str:
@@ -141,11 +151,13 @@ def show(record: dict[str, Any], console: Console) -> None:
     )
     console.print(table)
     console.print(f"{record['debounce_ms']:.0f} ms of key to text are the editor's own wait")
-    if computed["n"]:
-        console.print(
-            f"context computed for a keystroke: p50 {computed['p50_tokens']:.0f}, p95 "
-            f"{computed['p95_tokens']:.0f} tokens"
-        )
+    for what, one in (("change", computed), ("single key", record["computed_context_strokes"])):
+        if one["n"]:
+            console.print(
+                f"context computed for a {what}: p50 {one['p50_tokens']:.0f}, p95 "
+                f"{one['p95_tokens']:.0f} tokens; more than {WANTED_TOKENS} for "
+                f"{one[f'above_{WANTED_TOKENS}']} of {one['n']}"
+            )
     if record["without_forward_share"] is not None:
         share = record["without_forward_share"]
         console.print(f"{share:.0%} of the keystrokes with text needed no forward")

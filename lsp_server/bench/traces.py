@@ -28,6 +28,9 @@ Moran and Newell (1980): so long the cursor stands there before the first key, i
 OWN_FILE = FOLDER / "timetable.txt"
 _KEY = re.compile(r"\n[ \t]*|.")
 """One key; an editor indents by itself behind a line break."""
+_STROKE = re.compile(r"""(\r?\n[ \t]*)*|[ \t]+|.|\(\)|\[\]|\{\}|<>|\"\"|''|``""")
+"""What one key puts in: a character or what is deleted, an indentation, a line break with what an
+editor indents behind it (two between brackets), or a pair that an editor closes."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Edit:
     def end(self) -> int:
         """Offset of the cursor behind the change."""
         return self.ends[-1] if self.cursor is None else self.cursor
+
+    @property
+    def is_stroke(self) -> bool:
+        """Whether one key at one place has made it; others are pasted, moved or made at several."""
+        return len(self.patches) == 1 and _STROKE.fullmatch(self.patches[0][2]) is not None
 
     @property
     def selected(self) -> tuple[int, int]:

@@ -43,6 +43,8 @@ class Key:
     version: int
     pressed_at: float
     before: "Key | None" = field(default=None, repr=False)
+    is_stroke: bool = False
+    """Whether one key has made the change, see `Edit.is_stroke`."""
     is_followed: bool = False
     """Typed what was shown: the text stays, no forward is needed."""
     asked_at: float | None = None
@@ -178,7 +180,7 @@ class Typist:
             )
         )
         before = self.keys[-1] if self.keys else None
-        key = Key(version, time.perf_counter(), before, is_followed)
+        key = Key(version, time.perf_counter(), before, edit.is_stroke, is_followed)
         self.keys.append(key)
         self._supersede()
         task = asyncio.create_task(self._ask(key, document.position_at(self._offset)))

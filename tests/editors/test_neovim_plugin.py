@@ -65,6 +65,22 @@ def test_where_the_cursor_stands_is_read_before_anything_is_typed(neovim: Neovim
     assert len(neovim.place.records("Read")) == num_reads, "it was read there"
 
 
+def test_a_server_that_comes_later_is_told_where_the_cursor_is(neovim: Neovim) -> None:
+    neovim.place.write_script(Answer([]))
+    neovim.open(HEAD)
+    neovim.type("<Esc>")
+
+    def num_reads() -> int:
+        return len(neovim.place.records("Read"))
+
+    neovim.wait_for(num_reads, "reading")
+    neovim.lua("for _, one in ipairs(vim.lsp.get_clients()) do one:stop() end")
+    neovim.wait_for(lambda: not neovim.is_attached(), "the end of the server")
+    before = num_reads()
+    neovim.lua("vim.lsp.enable('seed_lsp')")
+    neovim.wait_for(lambda: num_reads() > before, "reading again")
+
+
 def test_accept_all_and_undo_in_one_step(neovim: Neovim) -> None:
     neovim.place.write_script(Answer([WHOLE]))
     neovim.open(HEAD)

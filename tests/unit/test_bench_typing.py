@@ -70,9 +70,34 @@ def test_what_was_typed_through_was_computed_for_the_first_key() -> None:
 
 
 def test_context_is_what_the_engine_says_of_each_key() -> None:
-    keys = [key(computed_tokens=3), key(asked_ms=None, computed_tokens=0), key()]
-    computed = keystroke.summarize(keys)["computed_context"]
-    assert (computed["n"], computed["most_tokens"]) == (2, 3)
+    keys = [
+        key(computed_tokens=3, is_stroke=True),
+        key(asked_ms=None, computed_tokens=0, is_stroke=True),
+        key(computed_tokens=17),
+        key(),
+    ]
+    record = keystroke.summarize(keys)
+    computed, strokes = record["computed_context"], record["computed_context_strokes"]
+    assert (computed["n"], computed["most_tokens"], computed["above_16"]) == (3, 17, 1)
+    assert (strokes["n"], strokes["most_tokens"], strokes["above_16"]) == (2, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("patches", "is_stroke"),
+    [
+        ([(3, 0, "a")], True),
+        ([(3, 0, "()")], True),
+        ([(3, 0, "\n    ")], True),
+        ([(3, 0, "\n    \n")], True),
+        ([(3, 1, "")], True),
+        ([(3, 40, "x")], True),
+        ([(3, 0, "stringify")], False),
+        ([(3, 0, "\ntotal = 0")], False),
+        ([(9, 0, "h"), (3, 0, "h")], False),
+    ],
+)
+def test_what_one_key_makes(patches: list[tuple[int, int, str]], is_stroke: bool) -> None:
+    assert Edit(tuple(patches)).is_stroke == is_stroke
 
 
 def test_latency_is_told_by_tier_and_without_forwards(capsys: pytest.CaptureFixture[str]) -> None:

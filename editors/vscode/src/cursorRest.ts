@@ -36,6 +36,12 @@ export class CursorRest implements vscode.Disposable {
     this.timer = setTimeout(() => this.look(), REST_MS);
   }
 
+  /** Tell it once more: there is another server. */
+  tellAgain(): void {
+    this.told = undefined;
+    this.wait();
+  }
+
   private look(): void {
     const place = placeOf(vscode.window.activeTextEditor);
     if (place === undefined || isSamePlace(place, this.told)) return;

@@ -30,7 +30,7 @@ export function activate(context: vscode.ExtensionContext): void {
       status.show(condition);
       if (condition.state !== "ready") return;
       void vscode.commands.executeCommand("setContext", READY, true);
-      rest.wait();
+      rest.tellAgain();
     }),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("seed-lsp.server")) void started.start();

@@ -47,6 +47,17 @@ end
 ---@param group integer of autocommands
 function M.watch(group)
   api.nvim_create_autocmd({ "CursorMoved", "BufEnter" }, { group = group, callback = M.wait })
+  api.nvim_create_autocmd("LspAttach", {
+    group = group,
+    desc = "tell a server that has come later than the cursor, or once more",
+    callback = function(event)
+      local client = vim.lsp.get_client_by_id(event.data.client_id)
+      if client and client.name == server.NAME then
+        told = nil
+        M.wait()
+      end
+    end,
+  })
 end
 
 return M
