@@ -87,9 +87,6 @@ class Front:
         """`/infill` as llama.cpp's server has it."""
         ask = await _read(request, http_messages.read_infill)
         model = self._settings.model
-        if ask.max_new_tokens == 0:  # a client fills a cache; ours fills itself
-            nothing = Finished("", "", "limit")
-            return JSONResponse(http_messages.infill_answer("", nothing, model, is_cut=False))
 
         def piece(growth: Growth) -> dict[str, Any]:
             text, finished, is_cut = growth
@@ -159,6 +156,9 @@ class Front:
         async with aclosing(self._engine.complete(request)) as events:
             async for event in events:
                 if isinstance(event, Failed):
+                    if request.is_ahead:  # who writes goes first; nobody waits for what was read
+                        yield "", Finished(request.request_id, "", "limit"), False
+                        return
                     raise HTTPException(503, event.message)
                 raw = raw + event.text if isinstance(event, BlockCommitted) else event.text
                 text, is_cut = http_messages.cut_at_stop(

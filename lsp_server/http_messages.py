@@ -146,10 +146,13 @@ def to_request(ask: Ask, settings: Settings, request_id: str) -> tuple[Complete,
     surroundings = None
     if ask.excerpts and settings.context_tokens:
         surroundings = Surroundings("", "", ask.excerpts, settings.context_tokens)
+    # Who asks for no text has the cache filled, as long as nobody else wants anything.
+    is_read = ask.max_new_tokens == 0
     request = replace(
         request,
-        max_new_tokens=max(1, min(limits)),
-        budget_ms=min(budgets, default=None),
+        max_new_tokens=min(limits),
+        budget_ms=None if is_read else min(budgets, default=None),
+        is_ahead=is_read,
         surroundings=surroundings,
     )
     return request, snapshot.line_break

@@ -65,10 +65,10 @@ class EngineSettings:
     """Mode `diffusion`: denoising steps per block; the last one reveals whatever is masked then."""
     policy: UnmaskPolicy = field(default_factory=UnmaskPolicy)
     """Mode `diffusion`: what a step reveals."""
-    delta: float = 0.8
+    delta: float = 0.9
     """Mode `balanced` accepts a denoised draft whose AR probability is at least this share of the
     best."""
-    fast_delta: float = 0.5
+    fast_delta: float = 0.8
     """Likewise mode `fast`."""
     prefill_chunk: int = 128
     """Context tokens per forward: the longest time that a cancellation waits."""

@@ -62,9 +62,9 @@ class LoopSettings:
     """`diffusion`: denoising steps per canvas; the last one reveals whatever is still masked."""
     threshold: float = 0.9
     """`diffusion`: reveal where the confidence is at least this, or the highest."""
-    delta: float = 0.8
+    delta: float = 0.9
     """`balanced` accepts a draft whose AR probability is at least this share of the best."""
-    fast_delta: float = 0.5
+    fast_delta: float = 0.8
     """Likewise `fast`."""
 
 

@@ -128,10 +128,11 @@ def test_a_client_that_leaves_cancels_in_the_engine(
     wait_for(lambda: stub.records("cancelled"))
 
 
-def test_a_warm_up_asks_the_engine_nothing(stub: StubPlace, web: Place) -> None:
-    status, answer = web.ask("/infill", {**BODY, "n_predict": 0})
+def test_a_warm_up_is_read(stub: StubPlace, web: Place) -> None:
+    status, answer = web.ask("/infill", {**BODY, "n_predict": 0, "t_max_predict_ms": 1})
     assert (status, answer["content"]) == (200, "")
     assert stub.records("Complete") == []
+    assert len(stub.records("Read")) == 1
 
 
 def test_health_and_models(web: Place) -> None:

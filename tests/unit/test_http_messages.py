@@ -82,7 +82,9 @@ def test_a_request_keeps_within_the_settings_and_holds_no_secret() -> None:
     longer, _ = to_request(Ask("", "", max_new_tokens=500), Settings(max_new_tokens=9), "2")
     assert longer.max_new_tokens == 9
     plain, _ = to_request(Ask("x", "", budget_ms=50), Settings(budget_ms=80.0), "3")
-    assert (plain.budget_ms, plain.surroundings) == (50, None)
+    assert (plain.budget_ms, plain.surroundings, plain.is_ahead) == (50, None, False)
+    read, _ = to_request(Ask("x", "", max_new_tokens=0, budget_ms=1), Settings(), "4")
+    assert (read.max_new_tokens, read.budget_ms, read.is_ahead) == (0, None, True)
 
 
 texts = st.text("ab\n", max_size=20)
