@@ -25,8 +25,8 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 Mode = Literal["ar", "exact", "balanced", "fast", "diffusion"]
 """How drafts are accepted. `ar` drafts nothing; `exact` yields the greedy AR text token for token;
-`balanced` accepts what the AR model finds nearly as likely, `fast` what it does not find far less
-likely; `diffusion` accepts whatever blocks are denoised to."""
+`balanced` accepts what the AR model finds nine tenths as likely as its own choice, `fast` four
+fifths; `diffusion` accepts whatever blocks are denoised to."""
 
 Stop = Literal["end_of_hole", "line", "limit", "budget"]
 """Why generation ended: the model or the syntax closed the hole · the one line is full · the token
