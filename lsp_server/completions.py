@@ -99,10 +99,12 @@ class Completions:
             is_pause: nothing has happened there for a while, so that excerpts are chosen anew.
         """
         session = self._sessions.setdefault(snapshot.uri, Session())
-        self._forget_pause(snapshot.uri)
         if not self.settings.ahead or self._reason_before(session, snapshot, is_invoked=False):
             return
-        self._carry_out(session, session.rest(next(self._ids), snapshot, is_pause=is_pause))
+        actions = session.rest(next(self._ids), snapshot, is_pause=is_pause)
+        if actions:  # where a completion was just asked for, the pause behind it still counts
+            self._forget_pause(snapshot.uri)
+        self._carry_out(session, actions)
 
     def quiet_reason(self, uri: str) -> Reason | None:
         """Why the last request for a document was answered with nothing; None if it was not."""

@@ -28,7 +28,7 @@ Moran and Newell (1980): so long the cursor stands there before the first key, i
 OWN_FILE = FOLDER / "timetable.txt"
 _KEY = re.compile(r"\n[ \t]*|.")
 """One key; an editor indents by itself behind a line break."""
-_STROKE = re.compile(r"""(\r?\n[ \t]*)*|[ \t]+|.|\(\)|\[\]|\{\}|<>|\"\"|''|``""")
+_STROKE = re.compile(r"""(\r?\n[ \t]*){0,2}|[ \t]+|.|\(\)|\[\]|\{\}|<>|\"\"|''|``""")
 """What one key puts in: a character or what is deleted, an indentation, a line break with what an
 editor indents behind it (two between brackets), or a pair that an editor closes."""
 

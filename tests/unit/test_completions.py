@@ -211,6 +211,18 @@ async def test_after_a_pause_the_place_is_read_again(monkeypatch: pytest.MonkeyP
     assert reads(engine) == ["x = "]
 
 
+async def test_who_is_told_where_the_cursor_is_anyway_still_waits_for_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plugin tells of a place a moment after each key, too."""
+    monkeypatch.setattr("lsp_server.completions.READ_AFTER_S", 0.05)
+    engine = ScriptedEngine(" ")
+    completing = completions(engine, ahead=True)
+    await completing.request(snapshot_at("x = █\n"))
+    completing.rest(snapshot_at("x = █\n"))
+    await eventually(lambda: reads(engine) == ["x = "])
+
+
 async def test_closing_stops_work_ahead() -> None:
     engine = ScriptedEngine()
     completing = completions(engine, ahead=True)

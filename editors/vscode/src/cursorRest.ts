@@ -36,10 +36,9 @@ export class CursorRest implements vscode.Disposable {
     this.timer = setTimeout(() => this.look(), REST_MS);
   }
 
-  /** Tell it once more: there is another server. */
-  tellAgain(): void {
+  /** Whoever was told is gone: tell the next one. */
+  forget(): void {
     this.told = undefined;
-    this.wait();
   }
 
   private look(): void {

@@ -28,9 +28,10 @@ export function activate(context: vscode.ExtensionContext): void {
     rest,
     started.onCondition((condition) => {
       status.show(condition);
+      if (condition.state === "starting" || condition.state === "restarting") rest.forget();
       if (condition.state !== "ready") return;
       void vscode.commands.executeCommand("setContext", READY, true);
-      rest.tellAgain();
+      rest.wait();
     }),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("seed-lsp.server")) void started.start();
